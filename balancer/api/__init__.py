@@ -1,0 +1,3 @@
+"""The HTTP edge of the balancer: parses, asks the engine, answers; no logic."""
+
+from __future__ import annotations

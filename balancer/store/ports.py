@@ -1,0 +1,193 @@
+"""What survives a restart, behind one small protocol per aggregate.
+
+Writes are group-committed: they are buffered, many share one transaction (and one fsync), and
+`done(error)` is called on the event loop once the write is durable, or has failed as a whole. A
+failed fsync is an outage, not a warning: later writes fail until the store has been reopened.
+Writes of one store are applied in the order of the calls. No driver exception crosses these ports:
+errors are `shared.errors.Unavailable`. One behaviour suite runs over every implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from shared.errors import Unavailable
+from shared.ids import TaskId
+from shared.task import AttemptRecord, Outcome, TaskRecord, TaskRequest
+
+Done = Callable[[Unavailable | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTask:
+    """A durable task as it is kept.
+
+    Attributes:
+        task_id: its id.
+        request: with its input; `worker_key` arrives here encrypted (Fernet), never in clear.
+        created_at: when it was accepted.
+        deadline_at: when it must have ended; None for no limit.
+        order: place among equal priorities; grows with acceptance.
+        deaths: workers that died while running it.
+        spent: attempts spent.
+        number: executions begun.
+        record: the public view.
+    """
+
+    task_id: TaskId
+    request: TaskRequest
+    created_at: datetime
+    deadline_at: datetime | None = None
+    order: int = 0
+    deaths: int = 0
+    spent: int = 0
+    number: int = 0
+    record: TaskRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
+    """One webhook to deliver.
+
+    Attributes:
+        webhook_id: stable over retries; sent as `webhook-id`.
+        task_id: whose result it is.
+        url: where to; passed the guard at acceptance, and passes it again at each try.
+        headers: the caller's headers.
+        body: the exact bytes to send.
+        outcome: succeeded, failed, cancelled or timed_out (`x-cabrank-outcome`).
+        attempts: tries made.
+        next_at: when the next try is due.
+        correlation_id: of the task.
+    """
+
+    webhook_id: str
+    task_id: TaskId
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    outcome: str
+    attempts: int = 0
+    next_at: datetime
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """What `GET /tasks` narrows by; None matches all."""
+
+    status: str | None = None
+    function: str | None = None
+    group: str | None = None
+
+
+class TaskStore(Protocol):
+    """Durable tasks."""
+
+    def accept(self, task: StoredTask, done: Done) -> None:
+        """Keep a new task; `done(None)` means that it survives a power cut."""
+        ...
+
+    def started(self, task_id: TaskId, attempt: AttemptRecord) -> None:
+        """Note that an attempt began (write-behind: recovery does not rest on it)."""
+        ...
+
+    def requeued(
+        self, task_id: TaskId, attempt: AttemptRecord | None, *, deaths: int, spent: int, due_at: datetime | None
+    ) -> None:
+        """Note that an attempt ended without ending the task; `due_at` makes it scheduled."""
+        ...
+
+    def finish(
+        self, task_id: TaskId, outcome: Outcome, attempt: AttemptRecord | None, finished_at: datetime,
+        outbox: OutboxRow | None, done: Done,
+    ) -> None:
+        """Commit the end of a task and its outbox row in one transaction.
+
+        A task that is already finished stays as it was, and `done(None)` is called.
+        """
+        ...
+
+    async def get(self, task_id: TaskId) -> TaskRecord | None:
+        """Return a task with its webhook state, or None."""
+        ...
+
+    async def list(self, chosen: TaskFilter, *, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
+        """Return a page, newest first, without inputs and results, and the cursor of the next one."""
+        ...
+
+    async def input(self, task_id: TaskId) -> bytes | None:
+        """Return the input of a task that has not finished."""
+        ...
+
+    async def recover(self, *, after_order: int, limit: int) -> list[StoredTask]:
+        """Return unfinished tasks by growing `order`, a page at a time; at the start of a balancer."""
+        ...
+
+    async def count(self) -> int:
+        """Return the number of unfinished tasks."""
+        ...
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Forget up to `limit` tasks finished before a moment whose webhook is not pending."""
+        ...
+
+
+class OutboxStore(Protocol):
+    """Webhooks that wait for delivery."""
+
+    async def due(self, now: datetime, limit: int) -> Sequence[OutboxRow]:
+        """Return rows whose try is due, oldest first."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """Return when the next try is due, or None when nothing is pending."""
+        ...
+
+    def delivered(self, webhook_id: str, at: datetime, done: Done) -> None:
+        """Note a delivery; the row is kept as delivered with its task."""
+        ...
+
+    def postponed(self, webhook_id: str, attempts: int, next_at: datetime, error: str, done: Done) -> None:
+        """Note a failed try that is followed by another."""
+        ...
+
+    def dead(self, webhook_id: str, attempts: int, at: datetime, error: str, done: Done) -> None:
+        """Note that no try follows; the row stays visible and can be replayed."""
+        ...
+
+    async def pending_bytes(self) -> int:
+        """Return the bytes of bodies that wait."""
+        ...
+
+
+class OrderStore(Protocol):
+    """What operators ordered: the desired state of workers."""
+
+    async def maintenance(self) -> frozenset[str]:
+        """Return ids of the workers ordered into maintenance."""
+        ...
+
+    async def set_maintenance(self, worker: str, on: bool) -> None:
+        """Keep an order; durable when this returns."""
+        ...
+
+
+class Store(Protocol):
+    """An open store."""
+
+    tasks: TaskStore
+    outbox: OutboxStore
+    orders: OrderStore
+
+    @property
+    def healthy(self) -> bool:
+        """Tell whether the last commit went through."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what is buffered, release the lock, close."""
+        ...

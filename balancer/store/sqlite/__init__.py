@@ -1,0 +1,3 @@
+"""The embedded store on SQLite, the default."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The one name that users import: the authoring API and the client."""
+
+from __future__ import annotations

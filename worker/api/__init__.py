@@ -1,0 +1,3 @@
+"""The HTTP edge of the worker."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The three ways a task answers: sync, stream and webhook."""
+
+from __future__ import annotations
