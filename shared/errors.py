@@ -5,10 +5,12 @@
     │   ├── Unauthorized    └── InvalidParams, NotFound, Conflict, TooLarge
     ├── WorkerError         the function or its worker failed
     │   ├── FunctionError   ├── TaskTimeout   ├── WorkerLost   └── WebhookFailed
+    │   └── ContextMisuse (worker.authoring.context, a FunctionError)
     ├── FleetError          nobody can take the task now; trying later can help
     │   ├── QueueFull       ├── QueueTimeout  ├── NoWorker   └── Unavailable
     ├── TaskCancelled       somebody asked for it
     ├── ConfigError         a setting stops the start
+    │   └── DeclarationError, DiscoveryError (worker.authoring)
     └── InternalError       a bug of ours
 
 Inside the processes a failure is a value (`Failure`): raising costs more than the hot path has, and
@@ -19,7 +21,7 @@ an exception in the client (`error_of`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 
 class ParamProblem(TypedDict):
@@ -94,6 +96,10 @@ CODES: dict[str, CodeRow] = {
     "unknown_message": CodeRow(400, False, "Message kind is not known"),
     "config_error": CodeRow(500, False, "Invalid configuration"),
     "internal_error": CodeRow(500, False, "Internal error"),
+    # the client's own: what it finds on its side of the wire, never sent
+    "unreachable": CodeRow(503, True, "Server could not be reached"),
+    "connection_lost": CodeRow(502, True, "Connection was lost before the answer was complete"),
+    "bad_answer": CodeRow(502, False, "Server gave an answer that is not of this contract"),
 }
 
 
@@ -130,14 +136,20 @@ def failure(code: str, message: str | None = None, *, retry_after_s: float | Non
 class CabrankError(Exception):
     """Something failed."""
 
-    code: ClassVar[str] = "internal_error"
+    code: str = "internal_error"  # of the class; an instance has the exact one of its failure
 
     def __init__(self, message: str | None = None, *, failure: Failure | None = None) -> None:
         text = message or (failure.message if failure else None) or (type(self).__doc__ or "").strip()
         super().__init__(text)
         self.message = text
         self.failure = failure or Failure(self.code, text)
+        self.code = self.failure.code
         self.task_id: str | None = None
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Return the seconds after which trying again makes sense, when that is known."""
+        return self.failure.retry_after_s
 
     @property
     def retryable(self) -> bool:
@@ -302,6 +314,8 @@ _CLASS_OF_CODE: dict[str, type[CabrankError]] = {
     "shutting_down": Unavailable,
     "store_unavailable": Unavailable,
     "request_timeout": Unavailable,
+    "unreachable": Unavailable,
+    "connection_lost": Unavailable,
     "cancelled": TaskCancelled,
     "config_error": ConfigError,
     "internal_error": InternalError,

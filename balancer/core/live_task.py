@@ -9,7 +9,7 @@ from shared.task_state import TaskStatus, after
 
 if TYPE_CHECKING:
     from shared.ids import LaneKey, TaskId, Token, WorkerId
-    from shared.task import Sink, TaskRequest
+    from shared.task import AttemptRecord, Sink, TaskRequest
     from shared.task_state import TaskEvent
 
 
@@ -27,15 +27,16 @@ class LiveTask:
             requeues, so that a task goes back to its own place.
         deadline_s: monotonic time by which it must have ended; None for no limit.
         queue_deadline_s: monotonic time by which it must have a slot; None for the deadline.
-        status: assigned by `apply` only.
+        status: assigned by `apply` only, but for the first (`schedule`).
         token, worker, started_s: of the current attempt; None while there is none.
         attempts: attempts spent (a refusal and a lost worker spend none).
         number: executions begun, for display; the token decides.
         deaths: workers that died while they ran it.
         max_attempts: attempts allowed.
         pieces: pieces passed on, by all attempts; a stream that has shown one cannot be retried.
-        due_s: monotonic time of its next start, while scheduled.
+        due_s: monotonic time of its next start, while scheduled; None otherwise.
         size: bytes it counts against MAX_QUEUE_BYTES.
+        history: attempts that ended without ending the task; the engine's, None while there is none.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class LiveTask:
         "deaths",
         "due_s",
         "durable",
+        "history",
         "id",
         "input_stored",
         "lane",
@@ -95,11 +97,18 @@ class LiveTask:
         self.max_attempts = 1
         self.pieces = 0
         self.due_s: float | None = None
+        self.history: list[AttemptRecord] | None = None
         self.size = len(request.input) + len(request.metadata or b"")
 
     def apply(self, event: TaskEvent) -> None:
         """Move to the state that the table gives for this event."""
         self.status = after(self.status, event)
+
+    def schedule(self) -> None:
+        """Begin life as scheduled: a new or restored task that has a `due_s`."""
+        assert self.status is TaskStatus.QUEUED
+        assert self.due_s is not None
+        self.status = TaskStatus.SCHEDULED
 
     @property
     def streams(self) -> bool:

@@ -88,6 +88,10 @@ class FleetEvents(Protocol):
         """Give a worker no new task: its entry was removed."""
         ...
 
+    def reinstate(self, worker: WorkerId) -> None:
+        """Give a retired worker tasks again: its entry came back while it drained."""
+        ...
+
     def forget(self, worker: WorkerId) -> None:
         """Drop a retired worker that runs nothing."""
         ...

@@ -9,7 +9,7 @@ errors are `shared.errors.Unavailable`. One behaviour suite runs over every impl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -19,6 +19,15 @@ from shared.ids import TaskId
 from shared.task import AttemptRecord, Outcome, TaskRecord, TaskRequest
 
 Done = Callable[[Unavailable | None], None]
+
+# `recover` leaves longer inputs in the store: a backlog of large tasks must not fill the memory at start.
+INLINE_INPUT_LIMIT = 64 * 1024
+
+# Of one task, the latest ones: a task that is refused for ever must not grow for ever.
+MAX_ATTEMPTS_KEPT = 32
+
+# `OutboxStore.due` returns no more bodies than this at once, but always one.
+OUTBOX_PAGE_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +39,7 @@ class StoredTask:
         request: with its input; `worker_key` arrives here encrypted (Fernet), never in clear.
         created_at: when it was accepted.
         deadline_at: when it must have ended; None for no limit.
+        due_at: when its next attempt may start, while it is scheduled.
         order: place among equal priorities; grows with acceptance.
         deaths: workers that died while running it.
         spent: attempts spent.
@@ -41,6 +51,7 @@ class StoredTask:
     request: TaskRequest
     created_at: datetime
     deadline_at: datetime | None = None
+    due_at: datetime | None = None
     order: int = 0
     deaths: int = 0
     spent: int = 0
@@ -96,14 +107,25 @@ class TaskStore(Protocol):
         ...
 
     def requeued(
-        self, task_id: TaskId, attempt: AttemptRecord | None, *, deaths: int, spent: int, due_at: datetime | None
+        self,
+        task_id: TaskId,
+        attempt: AttemptRecord | None,
+        *,
+        deaths: int,
+        spent: int,
+        due_at: datetime | None,
     ) -> None:
         """Note that an attempt ended without ending the task; `due_at` makes it scheduled."""
         ...
 
     def finish(
-        self, task_id: TaskId, outcome: Outcome, attempt: AttemptRecord | None, finished_at: datetime,
-        outbox: OutboxRow | None, done: Done,
+        self,
+        task_id: TaskId,
+        outcome: Outcome,
+        attempt: AttemptRecord | None,
+        finished_at: datetime,
+        outbox: OutboxRow | None,
+        done: Done,
     ) -> None:
         """Commit the end of a task and its outbox row in one transaction.
 
@@ -115,16 +137,26 @@ class TaskStore(Protocol):
         """Return a task with its webhook state, or None."""
         ...
 
-    async def list(self, chosen: TaskFilter, *, limit: int, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
-        """Return a page, newest first, without inputs and results, and the cursor of the next one."""
+    async def list(
+        self, chosen: TaskFilter, *, limit: int, cursor: str | None
+    ) -> tuple[list[TaskRecord], str | None]:
+        """Return a page, newest first, without inputs and results, and the cursor of the next one.
+
+        Raises:
+            CallerError: the cursor did not come from here.
+        """
         ...
 
     async def input(self, task_id: TaskId) -> bytes | None:
-        """Return the input of a task that has not finished."""
+        """Return the input of a task that may still run: not finished, or quarantined."""
         ...
 
     async def recover(self, *, after_order: int, limit: int) -> list[StoredTask]:
-        """Return unfinished tasks by growing `order`, a page at a time; at the start of a balancer."""
+        """Return unfinished tasks by growing `order`, a page at a time; at the start of a balancer.
+
+        An input over `INLINE_INPUT_LIMIT` is left out (`request.input` is b""): `input` reads it. A page
+        may pass `limit` by tasks that share one `order`.
+        """
         ...
 
     async def count(self) -> int:
@@ -139,19 +171,36 @@ class TaskStore(Protocol):
 class OutboxStore(Protocol):
     """Webhooks that wait for delivery."""
 
-    async def due(self, now: datetime, limit: int) -> Sequence[OutboxRow]:
-        """Return rows whose try is due, oldest first."""
+    async def due(
+        self,
+        now: datetime,
+        limit: int,
+        *,
+        skip: Collection[str] = (),
+        busy_hosts: Collection[str] = (),
+    ) -> Sequence[OutboxRow]:
+        """Return rows whose try is due, oldest first; fewer than `limit` when their bodies are large.
+
+        Args:
+            now: the wall clock.
+            limit: rows at most.
+            skip: webhook ids that are under way already.
+            busy_hosts: hosts (`shared.webhooks.host_of`) that take no more now: their rows must not
+                stand in the way of others'.
+        """
         ...
 
-    async def next_due(self) -> datetime | None:
-        """Return when the next try is due, or None when nothing is pending."""
+    async def next_due(self, after: datetime) -> datetime | None:
+        """Return when the first try after a moment is due, or None when there is none."""
         ...
 
     def delivered(self, webhook_id: str, at: datetime, done: Done) -> None:
         """Note a delivery; the row is kept as delivered with its task."""
         ...
 
-    def postponed(self, webhook_id: str, attempts: int, next_at: datetime, error: str, done: Done) -> None:
+    def postponed(
+        self, webhook_id: str, attempts: int, next_at: datetime, error: str, done: Done
+    ) -> None:
         """Note a failed try that is followed by another."""
         ...
 

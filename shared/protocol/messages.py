@@ -41,7 +41,9 @@ class Hello(Message, tag=1):
     min_version: int  # lowest
     balancer_id: str  # stable over restarts of the same balancer
     boot_id: str  # of this process start
-    resume_window: float = 2.0  # seconds after which a silent balancer's sync and stream attempts end
+    resume_window: float = (
+        2.0  # seconds after which a silent balancer's sync and stream attempts end
+    )
 
 
 class Dispatch(Message, tag=2):
@@ -62,6 +64,7 @@ class Dispatch(Message, tag=2):
     metadata: bytes | None = None
     body_size: int = 0
     credit: int = 0  # stream: bytes of pieces that may be sent before a Credit message
+    metadata_size: int = 0  # the last bytes of the body are the metadata, not the input
 
 
 class Cancel(Message, tag=3):
@@ -169,6 +172,7 @@ class Chunk(Message, tag=36):
     seq: int
     kind: str
     data: bytes
+    more: bool = False  # the piece goes on in the next Chunk of this token, under the same seq
 
 
 class Finished(Message, tag=37):
@@ -238,8 +242,33 @@ class Unsupported(Message, tag=67):
     code: str = "unknown_message"
 
 
-FromBalancer = Hello | Dispatch | Cancel | Body | Ack | Credit | Demand | Maintenance | Ping | Pong | Goodbye | Unsupported
+FromBalancer = (
+    Hello
+    | Dispatch
+    | Cancel
+    | Body
+    | Ack
+    | Credit
+    | Demand
+    | Maintenance
+    | Ping
+    | Pong
+    | Goodbye
+    | Unsupported
+)
 FromWorker = (
-    Welcome | Report | Refused | Accepted | Chunk | Finished | Part | Facts | Event | Ping | Pong | Goodbye | Unsupported
+    Welcome
+    | Report
+    | Refused
+    | Accepted
+    | Chunk
+    | Finished
+    | Part
+    | Facts
+    | Event
+    | Ping
+    | Pong
+    | Goodbye
+    | Unsupported
 )
 AnyMessage = FromBalancer | FromWorker

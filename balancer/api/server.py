@@ -1,0 +1,108 @@
+"""The balancer's HTTP edge: every route, and what stands before each. No logic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from balancer.api.health import HealthApi
+from balancer.api.metrics import BalancerCollector, MetricsApi
+from balancer.api.openapi import document
+from balancer.api.tasks import TasksApi
+from balancer.api.views import TaskViews
+from balancer.api.workers import WorkersApi
+from shared.edge.answers import render_failure
+from shared.edge.codec import authorize_balancer
+from shared.edge.docs_pages import DocsPages
+from shared.edge.http_shell import answer_logs, edge_application, edge_headers, respond
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from balancer.api.tasks import AdmitWebhook
+    from balancer.config import BalancerSettings
+    from balancer.delivery.streams import Streams
+    from balancer.engine import Engine
+    from balancer.fleet.fleet import Fleet
+    from balancer.store.ports import Store
+    from shared.clock import Clock
+    from shared.ids import IdSource
+    from shared.log_ring import LogRing
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apis:
+    """What the routes need.
+
+    Attributes:
+        engine, fleet, store, streams, ring: what they show and change.
+        settings: the balancer's, with its keys.
+        version: of the software.
+        ids: makes correlation ids.
+        clock: tells the time.
+        admit_webhook: returns why a webhook may not be sent to a URL, or None.
+    """
+
+    engine: Engine
+    fleet: Fleet
+    store: Store
+    streams: Streams
+    ring: LogRing
+    settings: BalancerSettings
+    version: str
+    ids: IdSource
+    clock: Clock
+    admit_webhook: AdmitWebhook
+
+
+def build(apis: Apis) -> web.Application:
+    """Return the application; `/health` alone is public, everything else needs the key."""
+    settings = apis.settings
+    key = settings.lb_auth_key or ""
+    app = edge_application(apis.ids)
+    views = TaskViews(apis.engine, apis.store, apis.clock)
+    tasks = TasksApi(
+        apis.engine, views, apis.streams, body_limit=settings.request_body_limit,
+        grace_s=settings.resume_grace / 1000, admit_webhook=apis.admit_webhook,
+    )  # fmt: skip
+    workers = WorkersApi(apis.fleet)
+    health = HealthApi(views, apis.fleet, apis.store, lb_key=key, version=apis.version)
+    metrics = MetricsApi(BalancerCollector(apis.engine, apis.fleet, apis.store))
+
+    async def logs(request: web.Request) -> web.StreamResponse:
+        return await answer_logs(request, apis.ring)
+
+    def closed(handler: Handler) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            headers = edge_headers(request)
+            refused = authorize_balancer(headers, key)
+            if refused is not None:
+                return respond(request, render_failure(refused, headers))
+            return await handler(request)
+
+        return guarded
+
+    app.add_routes(
+        [
+            web.post("/task", closed(tasks.post)),
+            web.get("/tasks", closed(tasks.list)),
+            web.get("/tasks/{id}", closed(tasks.get)),
+            web.get("/tasks/{id}/stream", closed(tasks.resume)),
+            web.post("/tasks/{id}/cancel", closed(tasks.cancel)),
+            web.get("/workers", closed(workers.list)),
+            web.get("/workers/{id}", closed(workers.get)),
+            web.post("/workers/{id}/off", closed(workers.off)),
+            web.post("/workers/{id}/on", closed(workers.on)),
+            web.get("/health", health.get),
+            web.get("/logs", closed(logs)),
+            web.get("/metrics", closed(metrics.get)),
+        ]
+    )
+    if settings.openapi_enabled:
+        pages = DocsPages("Cabrank balancer", lambda: document(apis.fleet.workers(), apis.version))
+        app.add_routes(pages.routes(closed))
+    return app

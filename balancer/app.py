@@ -1,0 +1,282 @@
+"""The balancer's composition root: settings in, a serving process out.
+
+Start: lock and open the store, take over its unfinished tasks, listen, then dial the fleet. Stop:
+take nothing new, let calls under way end within TERMINATION_GRACE, say goodbye on every link (workers
+keep what is durable), commit, close. A second signal ends it now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from balancer.api.server import Apis, build
+from balancer.config import KEYS_DIRECTORY
+from balancer.core.settings import Settings
+from balancer.delivery.streams import Streams
+from balancer.delivery.webhooks import WebhookDeliverer
+from balancer.engine import Engine
+from balancer.fleet.dialer import DialSettings
+from balancer.fleet.fleet import Fleet
+from balancer.fleet.roster import RosterFile
+from balancer.maintenance.pruner import Pruner
+from balancer.store.open import open_store
+from balancer.store.sealing import Sealer
+from shared.client.webhook_sender import WebhookSender
+from shared.edge.http_shell import EdgeRunner
+from shared.errors import ConfigError, Failure, failure
+from shared.log import Log, TaskLog, setup_logging
+from shared.system import SystemClock, SystemIds, system_chance
+from shared.url_guard import parse_rules
+from shared.webhooks import WebhookPolicy, parse_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from balancer.config import BalancerSettings
+    from balancer.store.ports import OutboxRow
+    from shared.clock import Clock
+    from shared.log_ring import LogRing
+    from shared.url_guard import UrlRules
+
+SOFTWARE = version("cabrank")
+DRAIN_POLL_S = 0.05
+GOODBYE_S = 0.2  # what a goodbye takes to leave on a loopback or a LAN
+
+
+class Balancer:
+    """Everything that one balancer is made of; made by `start`, ended by `stop`."""
+
+    def __init__(self, settings: BalancerSettings, ring: LogRing, clock: Clock) -> None:
+        self.settings = settings
+        self.url = ""
+        self._ring = ring
+        self._clock = clock
+        self._log = Log("balancer")
+        self._stack = AsyncExitStack()
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open, take over, listen, dial.
+
+        Raises:
+            ConfigError: the store, the port or a setting cannot be used.
+        """
+        settings, clock, ids, chance = self.settings, self._clock, SystemIds(), system_chance()
+        key = settings.lb_auth_key
+        assert key is not None
+        store = await open_store(settings.store, clock=clock)
+        self._stack.push_async_callback(store.close)
+        policy = webhook_policy(settings)
+        rules = webhook_rules(settings)
+        sender = WebhookSender(policy, rules, clock=clock)
+        self._stack.push_async_callback(sender.close)
+        deliverer = WebhookDeliverer(
+            store.outbox, sender, policy, clock=clock, chance=chance, observe=self._observed
+        )
+        self.engine = Engine(
+            core_settings(settings), clock=clock, ids=ids, chance=chance, store=store,
+            sealer=Sealer(key), log=TaskLog(self._ring),
+            task_timeout_s=settings.task_timeout / 1000,
+            queue_timeout_s=None if settings.queue_timeout is None else settings.queue_timeout / 1000,
+            max_durable=settings.max_durable, outbox_ready=deliverer.wake,
+        )  # fmt: skip
+        self._stack.push_async_callback(self.engine.close)
+        recovered = await self.engine.recover()
+        if recovered:
+            self._log.event("store.recovered", count=recovered)
+        listener = bound_socket(settings.host, settings.port)
+        port = listener.getsockname()[1]
+        roster = RosterFile(settings.workers_file, dict(os.environ))
+        self.fleet = Fleet(
+            roster,
+            self.engine,
+            store.orders,
+            clock,
+            chance,
+            dial_settings(settings, ids.boot, port),
+            Log("fleet"),
+        )
+
+        async def admit(url: str) -> Failure | None:
+            reason = await sender.refusal(url)
+            return (
+                None
+                if reason is None
+                else failure("invalid_webhook", f"Invalid webhook.url: {reason}")
+            )
+
+        apis = Apis(
+            engine=self.engine, fleet=self.fleet, store=store, streams=Streams(), ring=self._ring,
+            settings=settings, version=SOFTWARE, ids=ids, clock=clock, admit_webhook=admit,
+        )  # fmt: skip
+        runner = EdgeRunner(build(apis), ids, shutdown_timeout_s=1.0)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.SockSite(runner, listener, backlog=1024).start()
+        deliverer.start()
+        self._stack.push_async_callback(deliverer.stop)
+        pruner = Pruner(store.tasks, clock=clock, retention_s=settings.result_retention)
+        for loop in (self.engine.run(), self.fleet.run(), pruner.run()):
+            self._keep(loop)
+        self._stack.push_async_callback(self._end_loops)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.url = f"http://{host}:{port}"
+        self._log.event("process.started", software=f"cabrank balancer {SOFTWARE}", url=self.url)
+
+    async def drain(self) -> None:
+        """Take nothing new and wait until every call has ended, or TERMINATION_GRACE is over."""
+        self.engine.stop_taking()
+        left_s = self.settings.termination_grace / 1000
+        while not self.engine.idle and left_s > 0:
+            await asyncio.sleep(DRAIN_POLL_S)
+            left_s -= DRAIN_POLL_S
+
+    async def stop(self) -> None:
+        """Close everything, in the reverse order of `start`."""
+        self.fleet.goodbye()
+        await asyncio.sleep(GOODBYE_S)
+        await self._stack.aclose()
+
+    async def failed(self) -> None:
+        """Close what `start` had opened when it failed."""
+        await self._stack.aclose()
+
+    def _keep(self, loop: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(loop)
+        task.add_done_callback(self._fell)
+        self._loops.append(task)
+
+    def _fell(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            # A loop that ends by itself is a bug of ours; a process without it would look alive.
+            self._log.exception("a loop of the balancer ended", task.exception())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    async def _end_loops(self) -> None:
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+
+    def _observed(self, row: OutboxRow, event: str, error: str) -> None:
+        action = {"delivered": "webhook.delivered", "postponed": "webhook.postponed"}.get(
+            event, "webhook.dead_lettered"
+        )
+        self._log.event(
+            action, task_id=row.task_id, webhook_id=row.webhook_id, attempt=row.attempts + 1, reason=error,
+            correlation_id=row.correlation_id,
+        )  # fmt: skip
+
+
+async def serve(settings: BalancerSettings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code.
+
+    Raises:
+        ConfigError: the store, the port or a setting cannot be used.
+    """
+    clock = SystemClock()
+    ring = setup_logging(clock, level=settings.log_level, max_lines=settings.max_logs)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(130)  # the second signal: now
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    balancer = Balancer(settings, ring, clock)
+    try:
+        await balancer.start()
+    except BaseException:
+        await balancer.failed()
+        raise
+    print(f"listening on {balancer.url} (keys in {KEYS_DIRECTORY}/)", flush=True)
+    await stopping.wait()
+    log = Log("balancer")
+    log.event("process.stopping", reason="signal")
+    await balancer.drain()
+    await balancer.stop()
+    log.event("process.stopped")
+    return 0
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a listening socket's address, taken before anything is dialled.
+
+    Raises:
+        ConfigError: the address is taken or not this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as exc:
+        raise ConfigError(f"PORT={port}: cannot listen on {host}: {exc.strerror or exc}") from exc
+    return listener
+
+
+def core_settings(settings: BalancerSettings) -> Settings:
+    """Return the scheduler's settings."""
+    return Settings(
+        max_queue=settings.max_queue,
+        max_queue_bytes=settings.max_queue_bytes,
+        task_attempts=settings.task_attempts,
+        no_worker_wait_s=settings.no_worker_wait / 1000,
+        resume_window_s=settings.resume_window / 1000,
+        stall_window_s=settings.stall_window / 1000,
+    )
+
+
+def dial_settings(settings: BalancerSettings, boot_id: str, port: int) -> DialSettings:
+    """Return how workers are reached."""
+    return DialSettings(
+        balancer_id=f"{socket.gethostname()}:{port}",
+        boot_id=boot_id,
+        lb_key=settings.lb_auth_key or "",
+        auth_key=settings.auth_key or "",
+        interval_s=settings.worker_discovery_interval / 1000,
+        timeout_s=settings.worker_discovery_timeout / 1000,
+        heartbeat_interval_s=settings.ws_heartbeat_interval / 1000,
+        heartbeat_timeout_s=settings.ws_heartbeat_timeout / 1000,
+        resume_window_s=settings.resume_window / 1000,
+    )
+
+
+def webhook_policy(settings: BalancerSettings) -> WebhookPolicy:
+    """Return how webhooks are tried.
+
+    Raises:
+        ConfigError: a secret or a header cannot be used.
+    """
+    try:
+        return WebhookPolicy(
+            timeout_s=settings.webhook_timeout / 1000,
+            max_retries=settings.webhook_max_retries,
+            retry_delay_s=settings.webhook_retry_delay / 1000,
+            headers=tuple(settings.webhook_headers.items()),
+            secrets=parse_secrets(settings.webhook_secret or ""),
+        )
+    except ValueError as exc:
+        raise ConfigError(f"WEBHOOK_SECRET: {exc}") from exc
+
+
+def webhook_rules(settings: BalancerSettings) -> UrlRules:
+    """Return where webhooks may go.
+
+    Raises:
+        ConfigError: the allow list cannot be read.
+    """
+    try:
+        return parse_rules(settings.webhook_allow, allow_private=settings.allow_private_webhooks)
+    except ValueError as exc:
+        raise ConfigError(f"WEBHOOK_ALLOW: {exc}") from exc

@@ -1,0 +1,96 @@
+"""What is kept of everything that happens to tasks: counters, log lines, ended attempts, the last tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from balancer.core.counters import Counters
+from balancer.store.ports import MAX_ATTEMPTS_KEPT
+from balancer.store.recent import RecentTasks, WallClock, current_attempt
+from shared.task_state import TaskEvent
+
+if TYPE_CHECKING:
+    from balancer.core.live_task import LiveTask
+    from shared.clock import Clock
+    from shared.errors import Failure
+    from shared.log import TaskLog
+    from shared.task import AttemptRecord, Outcome
+
+
+class Journal:
+    """Keeps count and memory for the engine.
+
+    Args:
+        clock: the machine's.
+        log: where task events go.
+
+    Attributes:
+        counters: what the metrics show.
+        wall: turns monotonic seconds into wall clock times.
+        recent: the last sync and stream tasks.
+    """
+
+    def __init__(self, clock: Clock, log: TaskLog) -> None:
+        self.counters = Counters()
+        self.wall = WallClock(clock.utc_now(), clock.monotonic())
+        self.recent = RecentTasks(self.wall)
+        self._log = log
+
+    def accepted(self, task: LiveTask) -> None:
+        """Note a task that was taken."""
+        request = task.request
+        self.counters.accepted["webhook" if task.durable else request.mode.value] += 1
+        self._log.accepted(task.id, task.lane, request.mode, request.correlation_id)
+
+    def rejected(self, why: Failure, correlation_id: str) -> Failure:
+        """Note a task that was not taken; returns the reason."""
+        self.counters.reject(why.code)
+        self._log.rejected(why.code, correlation_id)
+        return why
+
+    def started(self, task: LiveTask) -> None:
+        """Note an attempt that begins."""
+        self._log.started(task.id, task.lane, task.worker, task.number, task.request.correlation_id)
+
+    def changed(self, task: LiveTask, event: str, code: str, now_s: float) -> AttemptRecord | None:
+        """Note what happened to a task that goes on; returns the attempt that ended with it."""
+        self._log.changed(task.id, task.lane, event, code, task.request.correlation_id)
+        if event == TaskEvent.LOST:
+            self.counters.lost += 1
+            return self._remembered(task, "lost", code, now_s)
+        if event == TaskEvent.RETRIED:
+            self.counters.retries += 1
+            return self._remembered(task, "failed", code, now_s)
+        return None
+
+    def ended(self, task: LiveTask, outcome: Outcome, now_s: float) -> None:
+        """Note how a task ended, and who ran it last."""
+        outcome.worker = task.worker
+        outcome.attempts = task.number
+        code = outcome.failure.code if outcome.failure else "ok"
+        counters = self.counters
+        counters.end(task.lane, code)
+        if task.started_s is not None:
+            counters.wait_s += task.started_s - task.created_s
+            counters.run_s += now_s - task.started_s
+        self._log.ended(
+            task.id, task.lane, outcome.status, code, now_s - task.created_s,
+            task.request.correlation_id,
+        )  # fmt: skip
+
+    def store_failed(self, task: LiveTask, error: Exception) -> None:
+        """Note that the store did not give what a task needs."""
+        self._log.store_failed(task.id, error)
+
+    def _remembered(
+        self, task: LiveTask, outcome: str, code: str, now_s: float
+    ) -> AttemptRecord | None:
+        attempt = current_attempt(task, self.wall)
+        if attempt is None:
+            return None
+        ended = replace(
+            attempt, finished_at=self.wall.at(now_s), outcome=outcome, code=code or None
+        )
+        task.history = [*(task.history or []), ended][-MAX_ATTEMPTS_KEPT:]
+        return ended

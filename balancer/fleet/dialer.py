@@ -1,0 +1,268 @@
+"""One listed worker, dialled for as long as it is listed: look, open the way, serve, redial.
+
+A look is `GET /health` with the balancer's key. A worker that shows a Cabrank link gets one; any
+other is driven by plain HTTP and its slot socket. A way that closes is redialled with a backoff that
+never exceeds 2 s (contract §6), so that a link that was cut resumes within its window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import aiohttp
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from balancer.fleet.http_worker import HttpWorkerPort, report_of_view
+from balancer.fleet.link import STREAM_CREDIT, LinkPort
+from shared.errors import CabrankError
+from shared.ids import BootId
+from shared.protocol.balancer_link import BalancerLink
+from shared.slot_report import SlotReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from balancer.fleet.ports import FleetEvents
+    from balancer.fleet.worker import FleetWorker
+    from shared.clock import Chance, Clock
+    from shared.protocol.messages import Welcome
+
+FIRST_BACKOFF_S = 0.05
+LAST_BACKOFF_S = 2.0  # contract §6
+MAX_HEALTH = 4 * 1024**2  # bytes of a /health answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialSettings:
+    """How workers are reached.
+
+    Attributes:
+        balancer_id: stable over restarts of this balancer.
+        boot_id: of this start.
+        lb_key: LB_AUTH_KEY.
+        auth_key: key of plain HTTP workers that name none.
+        interval_s: between looks at a plain HTTP worker.
+        timeout_s: of one look and of opening a way.
+        heartbeat_interval_s, heartbeat_timeout_s: of a way.
+        resume_window_s: told to workers.
+    """
+
+    balancer_id: str
+    boot_id: str
+    lb_key: str
+    auth_key: str
+    interval_s: float = 1.0
+    timeout_s: float = 3.0
+    heartbeat_interval_s: float = 3.0
+    heartbeat_timeout_s: float = 3.0
+    resume_window_s: float = 2.0
+
+
+class Refused(CabrankError):
+    """The worker cannot be used"""
+
+    code = "worker_unreachable"
+
+
+class Dialer:
+    """Keeps the way to one worker open.
+
+    Args:
+        worker: the worker.
+        events: the engine.
+        session: for HTTP.
+        settings: how to reach it.
+        duplicate: returns the entry that has this worker_id already, or None.
+        known: called when what the worker hosts is known or changed.
+        looked: called once, when the first look has answered or failed.
+        ordered: returns whether the worker is ordered into maintenance.
+    """
+
+    def __init__(
+        self, worker: FleetWorker, events: FleetEvents, session: aiohttp.ClientSession, clock: Clock,
+        chance: Chance, settings: DialSettings, *, duplicate: Callable[[FleetWorker, str], str | None],
+        known: Callable[[FleetWorker], None], looked: Callable[[FleetWorker], None],
+        ordered: Callable[[FleetWorker], bool],
+    ) -> None:  # fmt: skip
+        self.worker = worker
+        self._events = events
+        self._session = session
+        self._clock = clock
+        self._chance = chance
+        self._settings = settings
+        self._duplicate = duplicate
+        self._known = known
+        self._looked = looked
+        self._ordered = ordered
+        self._linked_before = False
+
+    async def run(self) -> None:
+        """Dial until the worker is retired and runs nothing, or until cancelled."""
+        failures = 0
+        while not self._done():
+            opened_s = self._clock.monotonic()
+            try:
+                await self._serve()
+            except (
+                OSError, TimeoutError, aiohttp.ClientError, WebSocketException, CabrankError, ValueError,
+            ) as exc:  # fmt: skip
+                self.worker.problem = _reason(exc)
+            finally:
+                self._looked(self.worker)
+            lasted_s = self._clock.monotonic() - opened_s
+            failures = 0 if lasted_s > LAST_BACKOFF_S else failures + 1
+            await asyncio.sleep(self._backoff_s(failures))
+
+    def _done(self) -> bool:
+        return self.worker.retired and self._events.running_on(self.worker.id) == 0
+
+    def _backoff_s(self, failures: int) -> float:
+        bound = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures, 10))
+        return bound * (0.5 + 0.5 * self._chance.random())
+
+    async def _serve(self) -> None:
+        # A link that was cut is taken up again without a look, because its window is short.
+        if not self._linked_before and not await self._look():
+            await self._serve_http()
+            return
+        try:
+            await self._serve_link()
+        except InvalidStatus as exc:
+            self._linked_before = False  # it may have become another worker: look again
+            if exc.response.status_code == 401:
+                raise Refused("it does not take LB_AUTH_KEY (401)") from None
+            raise
+
+    # Looking
+
+    async def _look(self) -> bool:
+        """Learn what the worker tells of itself; True when it has a Cabrank link."""
+        headers = {"x-lb-auth": self._settings.lb_key}
+        limit = aiohttp.ClientTimeout(total=self._settings.timeout_s)
+        async with self._session.get(
+            f"{self.worker.entry.url}/health", headers=headers, timeout=limit, allow_redirects=False
+        ) as reply:
+            raw = await reply.content.read(MAX_HEALTH + 1)
+            while len(raw) <= MAX_HEALTH and (more := await reply.content.read(MAX_HEALTH)):
+                raw += more
+        if reply.status != 200 or len(raw) > MAX_HEALTH:
+            raise Refused(f"/health answered {reply.status}")
+        told: object = json.loads(raw)
+        if not isinstance(told, dict):
+            raise Refused("/health is not a JSON object")
+        return self._learn(cast("dict[str, object]", told))
+
+    def _learn(self, told: dict[str, object]) -> bool:
+        group, contract = told.get("group"), told.get("contract")
+        if (
+            not isinstance(group, str)
+            or not isinstance(contract, int)
+            or isinstance(contract, bool)
+        ):
+            raise Refused("it does not take LB_AUTH_KEY: /health shows the public view only")
+        worker = self.worker
+        own = told.get("worker_id")
+        worker.worker_id = own if isinstance(own, str) else ""
+        self._refuse_duplicate(worker.worker_id)
+        version = told.get("version")
+        worker.software = version if isinstance(version, str) else ""
+        port = told.get("websocketPort")
+        worker.websocket_port = port if isinstance(port, int) else None
+        worker.announce(group, contract, told.get("functions"))
+        worker.learn(told)
+        worker.report = report_of_view(told) or SlotReport()
+        return isinstance(told.get("link"), dict)
+
+    def _refuse_duplicate(self, worker_id: str) -> None:
+        other = self._duplicate(self.worker, worker_id) if worker_id else None
+        if other is not None:
+            raise Refused(f"the same worker as {other}: one link a worker")
+
+    # Links
+
+    async def _serve_link(self) -> None:
+        settings = self._settings
+        port = LinkPort(
+            self.worker, self._events, self._clock,
+            machine=lambda handler: BalancerLink(
+                handler, handler,
+                balancer_id=settings.balancer_id, boot_id=settings.boot_id,
+                resume_window_s=settings.resume_window_s,
+                heartbeat_interval_s=settings.heartbeat_interval_s,
+                heartbeat_timeout_s=settings.heartbeat_timeout_s,
+            ),
+            welcome=self._welcomed, changed=self._known,
+        )  # fmt: skip
+        try:
+            await port.run(self.worker.entry.url, settings.lb_key, settings.timeout_s)
+        finally:
+            self.worker.port = None
+            self.worker.link = "none"
+        self.worker.problem = port.broken_by or "the link closed"
+
+    def _welcomed(self, port: LinkPort, message: Welcome) -> str | None:
+        worker = self.worker
+        try:
+            self._refuse_duplicate(message.worker_id)
+            functions: object = json.loads(message.functions)
+        except (Refused, ValueError) as exc:
+            return str(exc)
+        worker.worker_id = message.worker_id
+        worker.boot = BootId(message.boot_id)
+        worker.software = message.software
+        worker.announce(message.group, message.contract, functions)
+        worker.learn_json(message.facts)
+        worker.link = "cabrank"
+        worker.port = port
+        worker.problem = None
+        self._linked_before = True
+        self._known(worker)
+        if message.report.maintenance != self._ordered(worker) and self._ordered(worker):
+            port.maintenance(True)  # desired state outlives a restart of the worker
+        self._looked(worker)
+        return None
+
+    # Plain HTTP
+
+    async def _serve_http(self) -> None:
+        worker, settings = self.worker, self._settings
+        port = HttpWorkerPort(
+            worker, self._events, self._session, lb_key=settings.lb_key, auth_key=settings.auth_key,
+            stream_credit=STREAM_CREDIT, changed=self._known,
+        )  # fmt: skip
+        worker.link, worker.port, worker.problem = "legacy", port, None
+        # A plain worker has no boot id; each time it is found it counts as the same one.
+        worker.boot = BootId(f"http:{worker.id}")
+        self._known(worker)
+        self._events.worker_up(port, worker.core_facts(), worker.report or SlotReport(), [])
+        self._looked(worker)
+        watching = asyncio.ensure_future(
+            port.watch(settings.heartbeat_interval_s, settings.heartbeat_timeout_s)
+        )
+        try:
+            while not watching.done():
+                await asyncio.wait([watching], timeout=settings.interval_s)
+                if not watching.done():
+                    await self._look_again()
+            watching.result()
+        finally:
+            watching.cancel()
+            worker.port, worker.link = None, "none"
+            self._events.link_lost(worker.id)
+            await asyncio.gather(watching, port.close(), return_exceptions=True)
+
+    async def _look_again(self) -> None:
+        if await self._look():
+            raise Refused("it has got a link")
+        self._known(self.worker)
+        if self.worker.report is not None:
+            self._events.reported(self.worker.id, self.worker.report)
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    return str(exc)[:300] or type(exc).__name__

@@ -1,0 +1,273 @@
+"""The balancer's end of a link: a WebSocket around the sans-I/O machine of `shared/protocol`.
+
+It owns the socket and three loops (read, write, tick) and nothing else: what a message means is the
+machine's business, what follows from it the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, cast
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from balancer.core.events import Held
+from balancer.fleet.replies import problems_of
+from shared.errors import Failure
+from shared.ids import TaskId, Token
+from shared.protocol.balancer_link import BalancerLink
+from shared.protocol.limits import MAX_FRAME
+from shared.slot_report import SlotReport
+from shared.task import Outcome
+from shared.task_state import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from websockets.asyncio.client import ClientConnection
+
+    from balancer.core.live_task import LiveTask
+    from balancer.fleet.ports import FleetEvents
+    from balancer.fleet.worker import FleetWorker
+    from shared.clock import Clock
+    from shared.protocol.messages import Chunk, Event, Facts, Finished, Refused, Report, Welcome
+
+STREAM_CREDIT = (
+    256 * 1024
+)  # bytes of pieces under way in one stream; a slow reader holds back the rest
+TICK_S = 0.25
+CLOSE_S = 1.0  # how long a closing handshake may take
+
+
+class LinkPort:
+    """One open link: the engine's port, the machine's handler and its wire in one.
+
+    Args:
+        worker: what is known of the worker; its report and facts are kept up to date.
+        events: the engine.
+        machine: makes the protocol machine around this handler and wire.
+        welcome: takes the worker's Welcome; returns why it cannot be used, or None.
+        changed: called when something shown of the worker changed.
+    """
+
+    def __init__(
+        self, worker: FleetWorker, events: FleetEvents, clock: Clock, *,
+        machine: Callable[[LinkPort], BalancerLink], welcome: Callable[[LinkPort, Welcome], str | None],
+        changed: Callable[[FleetWorker], None],
+    ) -> None:  # fmt: skip
+        self.worker = worker
+        self.open = False
+        self.broken_by: str | None = None
+        self._events = events
+        self._clock = clock
+        self._welcome = welcome
+        self._changed = changed
+        self._ready = asyncio.Event()
+        self._machine = machine(self)
+
+    # The engine's port
+
+    def dispatch(self, task: LiveTask, body: bytes, remaining_s: float | None) -> bool:
+        """Queue a dispatch; it leaves with this loop turn's frame."""
+        if not self.open or task.token is None:
+            return False
+        request = task.request
+        self._machine.dispatch(
+            token=task.token, task_id=task.id, function=request.function, mode=request.mode.value,
+            input=body, correlation_id=request.correlation_id, priority=request.priority,
+            attempt=task.number, durable=task.durable, timeout=request.timeout_s,
+            remaining=remaining_s, metadata=request.metadata,
+            credit=STREAM_CREDIT if task.streams else 0,
+        )  # fmt: skip
+        return True
+
+    def cancel(self, token: Token, reason: str) -> None:
+        """Queue a cancel."""
+        self._machine.cancel(token, reason)
+
+    def ack(self, token: Token) -> None:
+        """Queue an acknowledgement."""
+        self._machine.ack(token)
+
+    def credit(self, token: Token, size: int) -> None:
+        """Queue credit for a stream."""
+        self._machine.credit(token, size)
+
+    def demand(self, count: int, best_priority: float) -> None:
+        """Queue the demand."""
+        self._machine.demand(count, best_priority)
+
+    def maintenance(self, on: bool) -> None:
+        """Queue an order."""
+        self._machine.maintenance(on)
+
+    # The machine's handler
+
+    def welcomed(self, welcome: Welcome) -> None:
+        """Take the worker, or close when it cannot be used."""
+        problem = self._welcome(self, welcome)
+        if problem is not None:
+            self.broken_by = problem
+            self._machine.goodbye("refused", problem)
+            return
+        self.open = True
+        worker = self.worker
+        worker.report = report_of(welcome.report)
+        holding = [Held(Token(h.token), TaskId(h.task_id), h.finished) for h in welcome.holding]
+        self._events.worker_up(self, worker.core_facts(), worker.report, holding)
+
+    def reported(self, report: Report) -> None:
+        """Pass a report on."""
+        slots = self.worker.report = report_of(report)
+        self._events.reported(self.worker.id, slots)
+
+    def refused(self, refused: Refused) -> None:
+        """Pass a refusal on."""
+        report = self.worker.report = report_of(refused.report)
+        self._events.refused(
+            self.worker.id, Token(refused.token), refused.code, refused.message, report
+        )
+
+    def chunk(self, chunk: Chunk) -> None:
+        """Pass a piece on."""
+        self._events.chunk(self.worker.id, Token(chunk.token), chunk.seq, chunk.kind, chunk.data)
+
+    def finished(self, finished: Finished, result: bytes | None) -> None:
+        """Pass the end of an attempt on."""
+        self._events.finished(
+            self.worker.id,
+            Token(finished.token),
+            TaskId(finished.task_id),
+            outcome_of(finished, result),
+        )
+
+    def facts(self, facts: Facts) -> None:
+        """Keep what changed about the worker."""
+        self.worker.learn_json(facts.facts)
+        if facts.functions is not None and self.worker.pool is not None:
+            self.worker.announce(*self.worker.pool, decoded_list(facts.functions))
+            self._events.worker_facts(self.worker.core_facts())
+        self._changed(self.worker)
+
+    def event(self, event: Event) -> None:
+        """Drop what a function published: nobody can subscribe yet (orchestration will)."""
+
+    def silent(self) -> None:
+        """Give the worker nothing while it is silent."""
+        self._events.silent(self.worker.id)
+
+    def heard(self) -> None:
+        """Give it tasks again."""
+        self._events.heard(self.worker.id)
+
+    def broken(self, code: str, message: str) -> None:
+        """Remember why the link ended; the socket follows."""
+        self.broken_by = self.broken_by or f"{code}: {message}"
+
+    # The machine's wire
+
+    def wake(self) -> None:
+        """Let the writer run: there is something to send."""
+        self._ready.set()
+
+    def close(self, code: str, message: str) -> None:
+        """Remember why the machine gave the link up; `run` closes the socket."""
+        self.broken_by = self.broken_by or f"{code}: {message}"
+        self._ready.set()
+
+    # Life
+
+    def goodbye(self, code: str, message: str) -> None:
+        """Close on purpose."""
+        self._machine.goodbye(code, message)
+
+    async def run(self, url: str, lb_key: str, timeout_s: float) -> None:
+        """Open the link and serve it until it closes.
+
+        Raises:
+            OSError, TimeoutError, WebSocketException: it could not be opened.
+        """
+        socket = await connect(
+            f"ws{url.removeprefix('http')}/link",
+            additional_headers={"Authorization": lb_key},
+            # The defaults would go through a proxy from the environment, deflate every frame and
+            # close on frames over 1 MiB.
+            proxy=None, compression=None, max_size=2 * MAX_FRAME, ping_interval=None,
+            open_timeout=timeout_s, close_timeout=CLOSE_S,
+        )  # fmt: skip
+        self._machine.opened(self._clock.monotonic())
+        loops = [
+            asyncio.ensure_future(part)
+            for part in (self._read(socket), self._write(socket), self._tick())
+        ]
+        try:
+            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            was_open, self.open = self.open, False
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            self._machine.closed(self._clock.monotonic())
+            if was_open:
+                self._events.link_lost(self.worker.id)
+            await socket.close()
+
+    async def _read(self, socket: ClientConnection) -> None:
+        try:
+            async for frame in socket:
+                if isinstance(frame, bytes):
+                    self._machine.receive(frame, self._clock.monotonic())
+                else:
+                    self.close("protocol_error", "a text frame on a link")
+        except ConnectionClosed:
+            return
+
+    async def _write(self, socket: ClientConnection) -> None:
+        try:
+            while True:
+                await self._ready.wait()
+                self._ready.clear()
+                while (frame := self._machine.flush()) is not None:
+                    await socket.send(frame)
+                if self.broken_by is not None:
+                    return
+        except ConnectionClosed:
+            return
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._machine.tick(self._clock.monotonic())
+            self.worker.latency_s = self._machine.latency_s
+
+
+def report_of(message: Report) -> SlotReport:
+    """Return a report from its message."""
+    return SlotReport(
+        seen=message.seen, available=message.available, limit=message.limit, used=message.used,
+        queue=message.queue, stuck=message.stuck, maintenance=message.maintenance,
+    )  # fmt: skip
+
+
+def outcome_of(message: Finished, result: bytes | None) -> Outcome:
+    """Return an attempt's outcome from its message; a status that is not known is a failure."""
+    try:
+        status = TaskStatus(message.status)
+    except ValueError:
+        status = TaskStatus.FAILED
+    if status is TaskStatus.SUCCEEDED:
+        return Outcome(status, result)
+    details = problems_of(decoded_list(message.details or b"[]"))
+    failed = Failure(message.code or "function_error", message.message, details, message.error_type)
+    return Outcome(status, None, failed)
+
+
+def decoded_list(raw: bytes) -> list[object]:
+    """Return a JSON array; an empty list for anything else."""
+    try:
+        value: object = json.loads(raw)
+    except ValueError:
+        return []
+    return cast("list[object]", value) if isinstance(value, list) else []

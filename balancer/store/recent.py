@@ -1,0 +1,145 @@
+"""Sync and stream tasks as `GET /tasks` shows them: those that run, and the last that ended.
+
+They live in memory only, without inputs, and a long result is left out: what is shown must not cost
+more than what is done. A finished task keeps its `LiveTask`, so remembering costs the hot path one
+deque append; records are made when somebody looks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from shared.ids import Token, WorkerId
+from shared.task import AttemptRecord, TaskRecord
+
+if TYPE_CHECKING:
+    from balancer.core.live_task import LiveTask
+    from shared.ids import TaskId
+    from shared.task import Outcome
+
+KEPT = 10_000  # contract §1: the last 10,000 sync and stream tasks
+KEPT_RESULT = (
+    4096  # bytes; 10,000 results of this size are 40 MB, about what the rest of them costs
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WallClock:
+    """Turns monotonic seconds into wall clock times.
+
+    Attributes:
+        wall: the wall clock when the process started.
+        mono_s: the monotonic clock at the same moment.
+    """
+
+    wall: datetime
+    mono_s: float
+
+    def at(self, mono_s: float) -> datetime:
+        """Return the wall clock time of a monotonic one."""
+        return self.wall + timedelta(seconds=mono_s - self.mono_s)
+
+
+class Finished:
+    """A task that ended, as kept in memory."""
+
+    __slots__ = ("finished_s", "outcome", "task")
+
+    def __init__(self, task: LiveTask, outcome: Outcome, finished_s: float) -> None:
+        self.task = task
+        self.outcome = outcome
+        self.finished_s = finished_s
+
+
+class RecentTasks:
+    """The last finished tasks that are not durable, by id and by age."""
+
+    def __init__(self, clock: WallClock, kept: int = KEPT) -> None:
+        self._clock = clock
+        self._kept = kept
+        self._by_age: deque[TaskId] = deque()
+        self._by_id: dict[TaskId, Finished] = {}
+
+    def add(self, task: LiveTask, outcome: Outcome, finished_s: float) -> None:
+        """Remember a task that just ended; the oldest is forgotten past the bound."""
+        task.request.input = b""
+        if outcome.result is not None and len(outcome.result) > KEPT_RESULT:
+            outcome = replace(outcome, result=None)  # the caller's answer still holds the other one
+        self._by_id[task.id] = Finished(task, outcome, finished_s)
+        self._by_age.append(task.id)
+        if len(self._by_age) > self._kept:
+            del self._by_id[self._by_age.popleft()]
+
+    def get(self, task_id: TaskId) -> TaskRecord | None:
+        """Return the record of a finished task, or None when it is not among the last."""
+        kept = self._by_id.get(task_id)
+        return (
+            None
+            if kept is None
+            else record_of(kept.task, self._clock, kept.outcome, kept.finished_s)
+        )
+
+    def newest(self) -> list[TaskRecord]:
+        """Return every remembered task, newest first."""
+        found = (self._by_id[task_id] for task_id in reversed(self._by_age))
+        return [record_of(k.task, self._clock, k.outcome, k.finished_s) for k in found]
+
+    def __len__(self) -> int:
+        return len(self._by_age)
+
+
+def record_of(
+    task: LiveTask,
+    clock: WallClock,
+    outcome: Outcome | None = None,
+    finished_s: float | None = None,
+) -> TaskRecord:
+    """Return what callers see of a task that is held in memory."""
+    request = task.request
+    group, contract, function = task.lane
+    attempts = tuple(task.history or ())
+    last = current_attempt(task, clock, outcome, finished_s)
+    if last is not None:
+        attempts += (last,)
+    return TaskRecord(
+        task_id=task.id,
+        group=group,
+        function=function,
+        contract=contract,
+        mode=request.mode,
+        priority=request.priority,
+        status=task.status if outcome is None else outcome.status,
+        created_at=clock.at(task.created_s),
+        started_at=attempts[0].started_at if attempts else None,
+        finished_at=None if finished_s is None else clock.at(finished_s),
+        attempts=attempts,
+        worker=attempts[-1].worker if attempts else None,
+        result=outcome.result if outcome else None,
+        failure=outcome.failure if outcome else None,
+        metadata=request.metadata,
+        correlation_id=request.correlation_id,
+        origin=request.origin,
+    )
+
+
+def current_attempt(
+    task: LiveTask,
+    clock: WallClock,
+    outcome: Outcome | None = None,
+    finished_s: float | None = None,
+) -> AttemptRecord | None:
+    """Return the attempt that runs, or the one that an outcome ended; None when there is none."""
+    if task.token is None or task.started_s is None:
+        return None
+    return AttemptRecord(
+        n=task.number,
+        worker=task.worker or WorkerId(""),
+        token=Token(task.token),
+        started_at=clock.at(task.started_s),
+        finished_at=None if finished_s is None else clock.at(finished_s),
+        outcome=outcome.status.value if outcome else None,
+        code=outcome.failure.code if outcome and outcome.failure else None,
+    )

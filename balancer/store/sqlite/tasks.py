@@ -1,0 +1,196 @@
+"""Durable tasks in SQLite: the `TaskStore` of the embedded store."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+from balancer.store.cursor import decode_cursor, encode_cursor
+from balancer.store.ports import INLINE_INPUT_LIMIT, Done, OutboxRow, StoredTask, TaskFilter
+from balancer.store.sqlite import task_writes
+from balancer.store.sqlite.reader import Reader
+from balancer.store.sqlite.rows import (
+    ATTEMPT_COLUMNS,
+    attempt_of,
+    attempt_values,
+    failure_json,
+    micros,
+    micros_or_none,
+    outbox_values,
+    record_of,
+    request_values,
+    stored_of,
+    task_values,
+)
+from balancer.store.sqlite.writer import Writer
+from shared.ids import TaskId
+from shared.task import AttemptRecord, Outcome, TaskRecord
+
+_WEBHOOK = (
+    "o.status AS webhook_status, o.attempts AS webhook_attempts, o.next_at AS webhook_next_at"
+    " FROM tasks AS t"
+    " LEFT JOIN outbox AS o ON o.seq = (SELECT max(seq) FROM outbox WHERE outbox.task = t.seq)"
+)
+_LISTED = (
+    "SELECT t.seq, task_id, grp, function, contract, mode, origin, priority, t.correlation_id, t.status,"
+    " created_at, started_at, finished_at, worker, failure, metadata, NULL AS result, " + _WEBHOOK
+)
+_GET = f"SELECT t.*, {_WEBHOOK} WHERE t.task_id = ?"
+
+# Ties of one order stay on one page, so that the next page can begin after it.
+_RECOVER = (
+    "SELECT t.*, r.timeout_s, r.deadline_s, r.max_attempts, r.webhook, r.worker_key,"
+    " CASE WHEN length(r.input) <= :inline THEN r.input ELSE x'' END AS input,"
+    " NULL AS webhook_status, NULL AS webhook_attempts, NULL AS webhook_next_at"
+    " FROM tasks AS t JOIN requests AS r ON r.task = t.seq"
+    " WHERE t.finished_at IS NULL AND t.ord > :after AND t.ord <= (SELECT max(ord) FROM (SELECT ord"
+    " FROM tasks WHERE finished_at IS NULL AND ord > :after ORDER BY ord LIMIT :limit))"
+    " ORDER BY t.ord, t.seq"
+)
+_INPUT = "SELECT r.input FROM tasks AS t JOIN requests AS r ON r.task = t.seq WHERE t.task_id = ?"
+_COUNT = "SELECT count(*) FROM tasks WHERE finished_at IS NULL"
+
+
+class SqliteTasks:
+    """Tasks in the tables `tasks`, `requests` and `attempts`."""
+
+    def __init__(self, writer: Writer, reader: Reader) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    def accept(self, task: StoredTask, done: Done) -> None:
+        """Keep a new task."""
+        self._writer.put(
+            task_writes.accept,
+            (task_values(task), request_values(task.request)),
+            size=len(task.request.input) + len(task.record.metadata or b""),
+            done=done,
+            refusable=True,
+        )
+
+    def started(self, task_id: TaskId, attempt: AttemptRecord) -> None:
+        """Note that an attempt began."""
+        self._writer.put(task_writes.started, (task_id, attempt_values(attempt)))
+
+    def requeued(
+        self,
+        task_id: TaskId,
+        attempt: AttemptRecord | None,
+        *,
+        deaths: int,
+        spent: int,
+        due_at: datetime | None,
+    ) -> None:
+        """Note that an attempt ended without ending the task."""
+        ended = None if attempt is None else attempt_values(attempt)
+        self._writer.put(
+            task_writes.requeued, (task_id, ended, deaths, spent, micros_or_none(due_at))
+        )
+
+    def finish(
+        self,
+        task_id: TaskId,
+        outcome: Outcome,
+        attempt: AttemptRecord | None,
+        finished_at: datetime,
+        outbox: OutboxRow | None,
+        done: Done,
+    ) -> None:
+        """Commit the end of a task and its outbox row in one transaction."""
+        ended = (
+            outcome.status.value,
+            outcome.result,
+            failure_json(outcome.failure),
+            outcome.worker,
+            outcome.attempts,
+            micros(finished_at),
+        )
+        self._writer.put(
+            task_writes.finish,
+            (
+                task_id,
+                ended,
+                None if attempt is None else attempt_values(attempt),
+                None if outbox is None else outbox_values(outbox),
+            ),
+            size=len(outcome.result or b"") + (0 if outbox is None else len(outbox.body)),
+            done=done,
+        )
+
+    async def get(self, task_id: TaskId) -> TaskRecord | None:
+        """Return a task with its webhook state, or None."""
+
+        def query(connection: sqlite3.Connection) -> TaskRecord | None:
+            row = connection.execute(_GET, (task_id,)).fetchone()
+            return None if row is None else record_of(row, _attempts(connection, row["seq"]))
+
+        return await self._reader.run(query)
+
+    async def list(
+        self, chosen: TaskFilter, *, limit: int, cursor: str | None
+    ) -> tuple[list[TaskRecord], str | None]:
+        """Return a page, newest first, and the cursor of the next one."""
+        below = decode_cursor(cursor)
+
+        def query(connection: sqlite3.Connection) -> tuple[list[TaskRecord], str | None]:
+            sql, values = _listing(chosen, below)
+            rows = connection.execute(sql, (*values, limit + 1)).fetchall()
+            page = rows[:limit]
+            following = encode_cursor(page[-1]["seq"]) if len(rows) > limit and page else None
+            return [record_of(row, _attempts(connection, row["seq"])) for row in page], following
+
+        return await self._reader.run(query)
+
+    async def input(self, task_id: TaskId) -> bytes | None:
+        """Return the input of a task that may still run."""
+
+        def query(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute(_INPUT, (task_id,)).fetchone()
+            return None if row is None else row["input"]
+
+        return await self._reader.run(query)
+
+    async def recover(self, *, after_order: int, limit: int) -> list[StoredTask]:
+        """Return unfinished tasks by growing order, a page at a time."""
+
+        def query(connection: sqlite3.Connection) -> list[StoredTask]:
+            chosen = {"inline": INLINE_INPUT_LIMIT, "after": after_order, "limit": limit}
+            rows = connection.execute(_RECOVER, chosen).fetchall()
+            return [stored_of(row, _attempts(connection, row["seq"])) for row in rows]
+
+        return await self._reader.run(query)
+
+    async def count(self) -> int:
+        """Return the number of unfinished tasks."""
+
+        def query(connection: sqlite3.Connection) -> int:
+            return connection.execute(_COUNT).fetchone()[0]
+
+        return await self._reader.run(query)
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Forget tasks that finished before a moment and whose webhook is not pending."""
+        counted: list[int] = []
+        await self._writer.write(task_writes.prune, (micros(before), limit, counted))
+        return counted[-1]
+
+
+def _listing(chosen: TaskFilter, below: int | None) -> tuple[str, Sequence[object]]:
+    wanted: tuple[tuple[str, object], ...] = (
+        ("t.status = ?", chosen.status),
+        ("t.function = ?", chosen.function),
+        ("t.grp = ?", chosen.group),
+        ("t.seq < ?", below),
+    )
+    used = [(condition, value) for condition, value in wanted if value is not None]
+    where = " WHERE " + " AND ".join(condition for condition, _ in used) if used else ""
+    return f"{_LISTED}{where} ORDER BY t.seq DESC LIMIT ?", [value for _, value in used]
+
+
+def _attempts(connection: sqlite3.Connection, seq: int) -> list[AttemptRecord]:
+    rows = connection.execute(
+        f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE task = ? ORDER BY n, started_at, token",
+        (seq,),
+    )
+    return [attempt_of(row) for row in rows]

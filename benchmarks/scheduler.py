@@ -1,0 +1,169 @@
+"""The scheduler alone: decisions a second, and bytes per waiting task.
+
+    python benchmarks/scheduler.py [--waiting 1000000] [--workers 10000] [--rounds 7]
+
+A decision is a whole task as the core sees it: submitted, dispatched, finished, and its slot reported
+free. Two cases, interleaved, medians of the rounds: 10 workers with nothing waiting; and a large
+fleet of which every slot is taken while a large backlog waits. The second must reach half of the
+first. Tasks are made outside of the measured time: their making is the edge's work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import statistics
+import time
+import tracemalloc
+from collections import deque
+
+from balancer.core.events import WorkerFacts
+from balancer.core.live_task import LiveTask
+from balancer.core.scheduler import Scheduler, Settings
+from shared.capability import FunctionSpec
+from shared.ids import BootId, SequentialIds, TaskId, Token, WorkerId
+from shared.slot_report import SlotReport
+from shared.task import Outcome, Piece, TaskRequest
+from shared.task_state import TaskStatus
+
+SLOTS = 10
+LANE = ("group", 1, "hello")
+FUNCTIONS = {"hello": FunctionSpec(name="hello")}
+CALL_S = 300.0  # every call has a deadline, as at the edge
+BATCH = 20_000  # decisions of one measurement
+BUSY = 50  # tasks under way in the small case: half of its slots
+
+
+class Shell:
+    """Commands and sink: notes dispatches, as little as a bench needs."""
+
+    def __init__(self) -> None:
+        self.sent: deque[tuple[WorkerId, Token]] = deque()
+        self.reports: dict[WorkerId, SlotReport] = {}
+
+    def dispatch(self, worker: WorkerId, task: LiveTask) -> None:
+        """Read a dispatch like a worker: one slot less."""
+        if task.token is not None:
+            self.sent.append((worker, task.token))
+        report = self.reports[worker]
+        report.seen += 1
+        report.available -= 1
+
+    def resolve(self, task: LiveTask, outcome: Outcome) -> None:
+        """Drop an end."""
+
+    def changed(self, task: LiveTask, event: str, code: str = "") -> None:
+        """Drop a change."""
+
+    def cancel_attempt(self, worker: WorkerId, token: Token, reason: str) -> None:
+        """Drop a cancel."""
+
+    def acknowledge(self, worker: WorkerId, token: Token) -> None:
+        """Drop an acknowledgement."""
+
+    def demand(self, worker: WorkerId, count: int, best_priority: float) -> None:
+        """Drop a demand."""
+
+    def piece(self, piece: Piece) -> None:
+        """Drop a piece."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Drop an end."""
+
+
+class Bench:
+    """A scheduler with a fleet whose slots and backlog are kept as they are."""
+
+    def __init__(self, workers: int, under_way: int) -> None:
+        self.shell = Shell()
+        settings = Settings(max_queue=10**9, max_queue_bytes=10**12)
+        self.scheduler = Scheduler(self.shell, SequentialIds("b"), random.Random(1), settings)
+        self.now_s = 1000.0
+        self._ids = SequentialIds("t")
+        for n in range(workers):
+            self._join(n)
+        self.scheduler.discovered(self.now_s)
+        self.submit(under_way)
+
+    def _join(self, n: int) -> None:
+        worker = WorkerId(f"10.0.{n // 250}.{n % 250}:3000")
+        facts = WorkerFacts(
+            worker=worker, boot=BootId("boot"), group="group", contract=1, functions=FUNCTIONS,
+            eligible=frozenset(FUNCTIONS), order=n,
+        )  # fmt: skip
+        report = SlotReport(available=SLOTS, limit=SLOTS)
+        self.shell.reports[worker] = report
+        self.scheduler.worker_up(facts, report, (), self.now_s)
+
+    def task(self) -> LiveTask:
+        """Return a task as the edge makes it."""
+        return LiveTask(
+            TaskId(self._ids.next_id()), LANE, TaskRequest(function="hello", contract=1, group="group"),
+            self.shell, created_s=self.now_s, deadline_s=self.now_s + CALL_S,
+        )  # fmt: skip
+
+    def submit(self, count: int) -> None:
+        """Hand in so many tasks."""
+        for n in range(count):
+            self.now_s += 0.00001 if n % 2 else 0.0
+            assert self.scheduler.submit(self.task(), self.now_s) is None
+
+    def measure(self) -> float:
+        """Return the decisions a second of one batch."""
+        tasks = [self.task() for _ in range(BATCH)]
+        outcomes = [Outcome(TaskStatus.SUCCEEDED) for _ in range(BATCH)]
+        scheduler, sent, reports = self.scheduler, self.shell.sent, self.shell.reports
+        now_s = self.now_s
+        began = time.perf_counter()
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            scheduler.submit(task, now_s)
+            worker, token = sent.popleft()
+            scheduler.finished(worker, token, outcome, now_s)
+            report = reports[worker]
+            report.available += 1
+            scheduler.reported(worker, report, now_s)
+        took_s = time.perf_counter() - began
+        self.now_s += 0.05
+        scheduler.tick(self.now_s)
+        return BATCH / took_s
+
+
+def waiting_bytes(count: int) -> float:
+    """Return the memory of one waiting task, its request included and its input not."""
+    bench = Bench(0, 0)
+    bench.scheduler.restore(bench.task(), bench.now_s)  # so that the lane is there
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(count):
+        bench.scheduler.restore(bench.task(), bench.now_s)
+        bench.now_s += 0.001
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (after - before) / count
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--waiting", type=int, default=1_000_000)
+    parser.add_argument("--workers", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    chosen = parser.parse_args()
+    per_task = waiting_bytes(20_000)
+    small = Bench(10, BUSY)
+    large = Bench(chosen.workers, chosen.workers * SLOTS + chosen.waiting)
+    gc.collect()
+    gc.freeze()  # as the process does once it is up; else a full collection walks the whole backlog
+    rounds = [(small.measure(), large.measure()) for _ in range(chosen.rounds)]
+    first, second = (statistics.median(column) for column in zip(*rounds, strict=True))
+    print(f"10 workers, none waiting            {first:>10,.0f} decisions/s")
+    label = f"{chosen.workers:,} workers, {chosen.waiting:,} waiting"
+    print(f"{label:<35} {second:>10,.0f} decisions/s   {second / first:.2f} of it")
+    print(f"bytes per waiting task              {per_task:>10,.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The settings of the commands that talk to a fleet: where it is, and with which key.
+
+Options win over the environment, which wins over `.env`, which wins over the key that a balancer
+on this machine generated into `.cabrank/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from shared.client.client import DEFAULT_URL
+from shared.settings import SETTINGS, load
+
+STATE_DIRECTORY = Path(".cabrank")  # generated keys, workers.json of `up`, files of `demo`
+
+
+class CallSettings(BaseSettings):
+    """Settings of `submit` and `workers`."""
+
+    model_config = SETTINGS
+
+    cabrank_url: str = Field(DEFAULT_URL, description="The balancer's address.")
+    lb_auth_key: str | None = Field(None, repr=False, description="The balancer's key.")
+
+
+def load_call_settings(url: str | None, key: str | None) -> CallSettings:
+    """Return where the fleet is and the key for it; without a key only the public routes answer.
+
+    Raises:
+        ConfigError: a value is not what is expected.
+    """
+    settings = load(CallSettings, {"cabrank_url": url, "lb_auth_key": key})
+    if settings.lb_auth_key is not None:
+        return settings
+    return settings.model_copy(update={"lb_auth_key": generated_key()})
+
+
+def generated_key() -> str | None:
+    """Return the key that was generated here; asking for one makes none."""
+    try:
+        return (STATE_DIRECTORY / "lb_auth_key").read_text("utf-8").strip() or None
+    except OSError:
+        return None

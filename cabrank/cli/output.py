@@ -1,0 +1,107 @@
+"""Writes results for people and for programs: the table of the fleet, values, streams."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.table import Table
+
+from shared.client import Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from shared.client import Progress, WorkerInfo
+    from shared.client.records import Json
+
+_STYLE_OF_STATUS = {"ready": "green", "maintenance": "yellow", "unreachable": "red"}
+
+
+def print_value(console: Console, value: Json) -> None:
+    """Print a result for a person: text as it is, everything else as JSON, nothing for None."""
+    if isinstance(value, str):
+        console.out(value, highlight=False)
+    elif value is not None:
+        console.print_json(json.dumps(value, ensure_ascii=False))
+
+
+def print_line(value: Json) -> None:
+    """Print a value for a program: JSON on one line."""
+    print(json.dumps(value, ensure_ascii=False, separators=(",", ":")), flush=True)
+
+
+def event_of(event: Chunk | Progress) -> dict[str, Json]:
+    """Return an event of a stream as the contract's NDJSON has it."""
+    if isinstance(event, Chunk):
+        value = event.value
+        data = {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+        return {"id": event.seq, "event": "chunk", "data": data}
+    members = {
+        "fraction": event.fraction,
+        "done": event.done,
+        "total": event.total,
+        "message": event.message,
+    }
+    known = {name: value for name, value in members.items() if value is not None}
+    return {"id": event.seq, "event": "progress", "data": known}
+
+
+def print_piece(value: Json) -> None:
+    """Print a piece at once, as plain text carries it: text and bytes verbatim, JSON with a newline."""
+    if isinstance(value, bytes):
+        data = value
+    elif isinstance(value, str):
+        data = value.encode("utf-8", "replace")
+    else:
+        data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def workers_json(workers: Iterable[WorkerInfo]) -> list[Json]:
+    """Return workers as plain JSON values."""
+    return [msgspec.to_builtins(worker) for worker in workers]
+
+
+def workers_table(workers: Iterable[WorkerInfo]) -> Table:
+    """Return the table of a fleet."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("WORKER", "STATUS", "GROUP", "CONTRACT"):
+        table.add_column(name, overflow="fold")
+    for name in ("USED", "SLOTS", "QUEUE"):
+        table.add_column(name, justify="right")
+    for name in ("LINK", "FUNCTIONS", "TAGS", "PROBLEM"):
+        table.add_column(name, overflow="fold")
+    for worker in workers:
+        table.add_row(*_cells(worker))
+    return table
+
+
+def _cells(worker: WorkerInfo) -> list[str]:
+    slots = worker.slots
+    style = _STYLE_OF_STATUS.get(worker.status, "bold")
+    names = sorted(str(each.get("name", "?")) for each in worker.functions)
+    tags = [f"{name}={value}" for name, value in sorted(worker.tags.items())]
+    return [
+        _plain(worker.id),
+        f"[{style}]{_plain(worker.status)}[/]",
+        _plain(worker.group or "–"),
+        "–" if worker.contract is None else str(worker.contract),
+        *(["–"] * 3 if slots is None else map(str, (slots.used, slots.limit, slots.queue))),
+        _plain(worker.link),
+        _plain(", ".join(names)),
+        _plain(", ".join(tags)),
+        _plain(worker.problem or worker.differences or ""),
+    ]
+
+
+def _plain(text: str) -> str:
+    """Return a text that a worker told, so that nothing in it is taken for markup or moves the cursor."""
+    visible = "".join(char if char.isprintable() else "�" for char in text)
+    return visible.replace("[", r"\[")

@@ -1,0 +1,87 @@
+"""The request headers that mean something at the edge, whatever shell read them."""
+
+from __future__ import annotations
+
+from shared.task import Mode
+
+
+class EdgeHeaders:
+    """Headers of one request; None where it had none.
+
+    Attributes:
+        authorization: `Authorization`.
+        lb_auth: `x-lb-auth`.
+        wr_auth: `x-wr-auth`: key for plain HTTP workers. Secret.
+        content_type: `Content-Type`.
+        accept: `Accept`.
+        correlation_id: `x-correlation-id`, sanitised, or one that the shell made.
+        last_event_id: `Last-Event-ID`.
+        prefer: `Prefer`.
+        idempotency_key: `Idempotency-Key`.
+    """
+
+    __slots__ = (
+        "accept",
+        "authorization",
+        "content_type",
+        "correlation_id",
+        "idempotency_key",
+        "last_event_id",
+        "lb_auth",
+        "prefer",
+        "wr_auth",
+    )
+
+    def __init__(
+        self,
+        *,
+        authorization: str | None = None,
+        lb_auth: str | None = None,
+        wr_auth: str | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        correlation_id: str | None = None,
+        last_event_id: str | None = None,
+        prefer: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> None:
+        self.authorization = authorization
+        self.lb_auth = lb_auth
+        self.wr_auth = wr_auth
+        self.content_type = content_type
+        self.accept = accept
+        self.correlation_id = correlation_id
+        self.last_event_id = last_event_id
+        self.prefer = prefer
+        self.idempotency_key = idempotency_key
+
+    @property
+    def resume_after(self) -> int:
+        """Return the number of the last event that an SSE reader has; 0 when it has none."""
+        text = self.last_event_id or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+def is_durable(mode: Mode, headers: EdgeHeaders) -> bool:
+    """Tell whether a task is to be committed to the store and answered at once (DESIGN §5)."""
+    if mode is Mode.WEBHOOK:
+        return True
+    return mode is Mode.SYNC and headers.prefer is not None and _prefers_async(headers.prefer)
+
+
+def _prefers_async(prefer: str) -> bool:
+    """Tell whether `respond-async` is among the preferences (RFC 7240)."""
+    items = prefer.lower().replace(";", ",").split(",")
+    return any(item.strip() == "respond-async" for item in items)
+
+
+def sanitised_correlation_id(given: str | None, limit: int) -> str:
+    """Return the visible ASCII characters of a caller's correlation id, cut to a limit.
+
+    It is repeated in headers and log lines, so nothing in it may end a line or colour a terminal.
+    """
+    if not given:
+        return ""
+    if given.isascii() and given.isprintable() and " " not in given:
+        return given[:limit]
+    return "".join(char for char in given if "!" <= char <= "~")[:limit]

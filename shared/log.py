@@ -1,0 +1,376 @@
+"""Logs: structlog for what people read, and a ring of the last lines for `GET /logs`.
+
+A console in a terminal, JSON lines otherwise; the standard library's loggers (aiohttp, asyncio) take
+the same way. Secrets are removed before anything is kept or written. What happens to each task goes
+another way, because a structlog line costs more than the hot path has (DESIGN §6): it is kept as
+fields, which become text only when somebody reads the ring, or in batches for the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import sys
+from collections import deque
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+import msgspec
+import structlog
+
+from shared.log_ring import Entry, LogQuery, LogRing, Subscription, iso, one_line
+from shared.redaction import redacted, redacted_text
+from shared.task_state import TaskEvent
+from shared.telemetry import EVENTS, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import EventDict, Processor
+
+    from shared.clock import Clock
+    from shared.ids import LaneKey
+
+__all__ = [
+    "EventLog",
+    "Log",
+    "LogQuery",
+    "LogRing",
+    "Subscription",
+    "TaskLog",
+    "correlation_id",
+    "setup_logging",
+]
+
+# The id of the request in whose context code runs; on every line that it writes.
+correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
+
+FLUSH_S = 0.25  # task lines are written in batches this far apart
+MAX_BATCH = 500  # lines of a batch, 2,000 a second: some 2 % of a core, whatever the load
+
+_STDLIB_LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
+_NAMES = {"warning": "warn", "critical": "error", "exception": "error"}  # structlog's → ours
+
+
+class EventLog(Protocol):
+    """What takes events of the catalogue; `Log` does."""
+
+    def event(self, action: str, /, **fields: object) -> None:
+        """Write an event, with its fields."""
+        ...
+
+
+class Log:
+    """Writes what people read; one a module: `log = Log("fleet")`.
+
+    Args:
+        prefix: what of the process speaks.
+    """
+
+    __slots__ = ("_prefix",)
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def event(self, action: str, /, **fields: object) -> None:
+        """Write an event of the catalogue, with its level and text."""
+        row = EVENTS[action]
+        self.write(row.level, describe(action, redacted(fields)), {"action": action, **fields})
+
+    def debug(self, text: str, /, **fields: object) -> None:
+        """Write a line for developers."""
+        self.write("debug", text, fields)
+
+    def info(self, text: str, /, **fields: object) -> None:
+        """Write a line for operators."""
+        self.write("info", text, fields)
+
+    def warning(self, text: str, /, **fields: object) -> None:
+        """Write that something is not as it should be."""
+        self.write("warn", text, fields)
+
+    def error(self, text: str, /, **fields: object) -> None:
+        """Write that something has failed."""
+        self.write("error", text, fields)
+
+    def exception(self, text: str, error: BaseException | None = None, /, **fields: object) -> None:
+        """Write a failure with its traceback: that of `error`, else of the exception being handled."""
+        self.write("error", text, {**fields, "exc_info": error or True})
+
+    def write(self, level: str, text: str, fields: dict[str, object]) -> None:
+        """Write a line of a level: debug, info, warn or error."""
+        structlog.get_logger(self._prefix).log(_STDLIB_LEVELS[level], text, **fields)
+
+
+class TaskLog:
+    """Notes what happens to tasks, cheaply; the balancer's engine and the worker's call it.
+
+    Args:
+        ring: where lines go.
+    """
+
+    __slots__ = ("_log", "_ring")
+
+    def __init__(self, ring: LogRing) -> None:
+        self._ring = ring
+        self._log = Log("store")
+
+    def accepted(self, task_id: str, lane: LaneKey, mode: str, correlation: str = "") -> None:
+        """Note that a task was taken."""
+        self._line("task.accepted", task_id, lane, correlation, mode=mode)
+
+    def rejected(self, code: str, correlation: str = "") -> None:
+        """Note that a task was not taken."""
+        self._ring.task_line("task.rejected", code=code, correlation_id=correlation)
+
+    def started(
+        self, task_id: str, lane: LaneKey, worker: str | None, attempt: int, correlation: str = ""
+    ) -> None:
+        """Note that an attempt began."""
+        self._line(
+            "task.started", task_id, lane, correlation, worker=worker or "?", attempt=attempt
+        )
+
+    def changed(
+        self, task_id: str, lane: LaneKey, event: str, code: str = "", correlation: str = ""
+    ) -> None:
+        """Note what happened to a task that goes on.
+
+        Args:
+            task_id: the task.
+            lane: where it waits.
+            event: a `TaskEvent` value that ends no task.
+            code: why.
+            correlation: its correlation id.
+        """
+        self._line(_ACTION_OF_EVENT[TaskEvent(event)], task_id, lane, correlation, code=code)
+
+    def ended(
+        self,
+        task_id: str,
+        lane: LaneKey,
+        status: str,
+        code: str,
+        seconds: float,
+        correlation: str = "",
+    ) -> None:
+        """Note how a task ended.
+
+        Args:
+            task_id: the task.
+            lane: where it was.
+            status: a terminal `TaskStatus` value.
+            code: why, when it did not succeed.
+            seconds: from acceptance to the end.
+            correlation: its correlation id.
+        """
+        self._line(f"task.{status}", task_id, lane, correlation, code=code, seconds=seconds)
+
+    def store_failed(self, task_id: str, error: BaseException) -> None:
+        """Note that the store did not do what a task needed."""
+        self._log.event(
+            "store.unavailable", reason=str(error) or type(error).__name__, task_id=task_id
+        )
+
+    def _line(
+        self, action: str, task_id: str, lane: LaneKey, correlation: str, **fields: object
+    ) -> None:
+        if action not in self._ring.kept:  # before the fields are put together
+            return
+        group, contract, function = lane
+        self._ring.task_line(
+            action, task_id, function=function, group=group, contract=contract,
+            correlation_id=correlation, **fields,
+        )  # fmt: skip
+
+
+_ACTION_OF_EVENT = {
+    TaskEvent.DUE: "task.due",
+    TaskEvent.DISPATCHED: "task.started",
+    TaskEvent.REFUSED: "task.refused",
+    TaskEvent.LOST: "task.requeued",
+    TaskEvent.RETRIED: "task.retried",
+    TaskEvent.ADOPTED: "task.adopted",
+    TaskEvent.RELEASED: "task.released",
+}
+
+
+def setup_logging(
+    clock: Clock,
+    *,
+    level: str = "info",
+    max_lines: int = 1000,
+    stream: TextIO | None = None,
+    as_json: bool | None = None,
+) -> LogRing:
+    """Send every log of this process one way, and return the ring of its last lines.
+
+    Calling it again replaces what was set up before.
+
+    Args:
+        clock: tells when a line was made.
+        level: LOG_LEVEL: debug, info, warn or error.
+        max_lines: MAX_LOGS.
+        stream: where lines are written; stderr by default.
+        as_json: JSON lines when true, a console's when false; None: JSON unless it is a terminal.
+    """
+    out = stream or sys.stderr
+    as_json = not out.isatty() if as_json is None else as_json
+    ring = LogRing(clock, max_lines=max_lines, level=level)
+    render = _json_renderer() if as_json else _console_renderer(out.isatty())
+    structlog.configure(
+        processors=[
+            _add_context(clock),
+            structlog.processors.format_exc_info,
+            _redact,
+            _keep_in(ring),
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_STDLIB_LEVELS[level]),
+        logger_factory=_lines_to(out),
+        cache_logger_on_first_use=False,
+    )
+    ring.writer = _BatchWriter(out, render)
+    _route_stdlib(_STDLIB_LEVELS[level])
+    return ring
+
+
+def _add_context(clock: Clock) -> Processor:
+    def add(logger: object, method: str, event: EventDict) -> EventDict:
+        event["timestamp"] = iso(clock.utc_now())
+        event["level"] = _NAMES.get(method, method)
+        event["prefix"] = getattr(logger, "prefix", "log")
+        correlation = correlation_id.get()
+        if correlation:
+            event.setdefault("correlation_id", correlation)
+        return event
+
+    return add
+
+
+def _redact(logger: object, method: str, event: EventDict) -> EventDict:
+    log_input = bool(event.pop("log_input", False))
+    return redacted(event, log_input=log_input)
+
+
+def _keep_in(ring: LogRing) -> Processor:
+    """Return the processor that keeps each line in the ring, its fields after its text."""
+
+    def keep(logger: object, method: str, event: EventDict) -> EventDict:
+        known = ("timestamp", "level", "prefix", "event", "task_id", "action", "exception")
+        fields = "".join(
+            f" {name}={value}" for name, value in event.items() if name not in known and value != ""
+        )
+        cause = str(event.get("exception", "")).rstrip().rpartition("\n")[2]
+        text = f"{event.get('event', '')}{': ' + cause if cause else ''}{fields}"
+        ring.add(
+            event["level"], event["prefix"], text,
+            task_id=str(event.get("task_id", "")), action=str(event.get("action", "")),
+        )  # fmt: skip
+        return event
+
+    return keep
+
+
+def _json_renderer() -> Processor:
+    def encode(event: dict[str, object], **_: object) -> str:
+        return msgspec.json.encode(event).decode()
+
+    return structlog.processors.JSONRenderer(serializer=encode)
+
+
+def _console_renderer(colors: bool) -> Processor:
+    # The plain formatter, because the rich one shows local variables, and they may be secrets.
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+class _Lines:
+    """What structlog writes to: lines of one stream; `get_logger("worker")` names the prefix."""
+
+    def __init__(self, prefix: str, out: TextIO) -> None:
+        self.prefix = prefix
+        self._out = out
+
+    def msg(self, line: str) -> None:
+        """Write a line."""
+        self._out.write(f"{line}\n")
+        self._out.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def _lines_to(out: TextIO) -> Callable[..., _Lines]:
+    def make(prefix: str = "log") -> _Lines:
+        return _Lines(prefix, out)
+
+    return make
+
+
+class _BatchWriter:
+    """Writes the entries of tasks to the stream, off the path that made them."""
+
+    def __init__(self, out: TextIO, render: Processor) -> None:
+        self._out = out
+        self._render = render
+        self._waiting: deque[Entry] = deque()
+        self._skipped = 0
+        self._scheduled = False
+        atexit.register(self.flush)
+
+    def offer(self, entry: Entry) -> None:
+        """Take an entry; past a bound only its number is written."""
+        if len(self._waiting) < MAX_BATCH:
+            self._waiting.append(entry)
+        else:
+            self._skipped += 1
+        if self._scheduled:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no loop runs: nobody is kept waiting
+            self.flush()
+            return
+        self._scheduled = True
+        loop.call_later(FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._scheduled = False
+        waiting, self._waiting = self._waiting, deque()
+        skipped, self._skipped = self._skipped, 0
+        if waiting and not self._out.closed:
+            self._out.write("".join(f"{self._text(entry)}\n" for entry in waiting))
+            self._out.flush()
+        if skipped:
+            Log("log").event("log.skipped", count=skipped)
+
+    def _text(self, entry: Entry) -> str:
+        event: dict[str, object] = {
+            "timestamp": iso(entry.at), "level": entry.level, "prefix": entry.prefix.lower(),
+            "event": one_line(entry.text), "action": entry.action, "task_id": entry.task_id,
+            **{name: value for name, value in redacted(entry.fields).items() if value != ""},
+        }  # fmt: skip
+        return str(self._render(None, entry.level, event))
+
+
+class _StdlibBridge(logging.Handler):
+    """Hands the records of the standard library's loggers to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; the first part of the logger's name is the prefix."""
+        log = Log(record.name.partition(".")[0])
+        level = "debug" if record.levelno < 20 else "info" if record.levelno < 30 else "warn"
+        level = "error" if record.levelno >= 40 else level
+        fields: dict[str, object] = {"exc_info": record.exc_info} if record.exc_info else {}
+        log.write(level, redacted_text(record.getMessage()), fields)
+
+
+def _route_stdlib(level: int) -> None:
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, _StdlibBridge)]:
+        root.removeHandler(handler)
+    root.addHandler(_StdlibBridge())
+    root.setLevel(level)
