@@ -75,7 +75,7 @@ class Shell:
 class Bench:
     """A scheduler with a fleet whose slots and backlog are kept as they are."""
 
-    def __init__(self, workers: int, under_way: int) -> None:
+    def __init__(self, workers: int, under_way: int, *, discovered: bool = True) -> None:
         self.shell = Shell()
         settings = Settings(max_queue=10**9, max_queue_bytes=10**12)
         self.scheduler = Scheduler(self.shell, SequentialIds("b"), random.Random(1), settings)
@@ -83,7 +83,8 @@ class Bench:
         self._ids = SequentialIds("t")
         for n in range(workers):
             self._join(n)
-        self.scheduler.discovered(self.now_s)
+        if discovered:
+            self.scheduler.discovered(self.now_s)
         self.submit(under_way)
 
     def _join(self, n: int) -> None:
@@ -131,13 +132,11 @@ class Bench:
 
 def waiting_bytes(count: int) -> float:
     """Return the memory of one waiting task, its request included and its input not."""
-    bench = Bench(0, 0)
-    bench.scheduler.restore(bench.task(), bench.now_s)  # so that the lane is there
+    bench = Bench(0, 0, discovered=False)  # nobody hosts anything yet, so everything waits
+    bench.submit(1)  # so that the lane is there
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
-    for _ in range(count):
-        bench.scheduler.restore(bench.task(), bench.now_s)
-        bench.now_s += 0.001
+    bench.submit(count)
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return (after - before) / count

@@ -96,3 +96,7 @@ def mermaid() -> str:
     lines += [f"    {old} --> {new}: {event}" for (old, event), new in TRANSITIONS.items()]
     lines += [f"    {state} --> [*]" for state in TaskStatus if state in TERMINAL]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(mermaid())

@@ -102,7 +102,7 @@ class DirectTasks:
 
     def pump(self) -> None:
         """Start what can start. A task that ends at once does not start the next one inside itself."""
-        if self._pumping:
+        if self._pumping or not (self._queue.waiting or self._engine.gate.own.demand):
             return
         self._pumping = True
         try:

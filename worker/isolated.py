@@ -56,7 +56,7 @@ def main(descriptor: int) -> None:
     jobs: SimpleQueue[FromWorker] = SimpleQueue()
     threading.Thread(target=_read, args=(connection, jobs), daemon=True).start()
     child = _Child(connection)
-    structlog.configure(processors=[structlog.processors.format_exc_info, child.log])
+    structlog.configure(processors=[child.log])
     while True:
         job = jobs.get()
         if isinstance(job, Prepare):

@@ -7,6 +7,7 @@ results when it says `log_result=False`; the worker's own ring of lines (`/logs`
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 MAX_WAITING = 20_000  # lines between two ticks; beyond it the oldest are lost and counted
 MAX_SHOWN = 2000  # bytes of an input or a result in a line
-
-_log = cast("FilteringBoundLogger", structlog.get_logger("task"))
 
 
 class Journal:
@@ -45,12 +44,15 @@ class Journal:
 
     def flush(self) -> None:
         """Write the lines down."""
+        if not self._lines:
+            return
+        log = cast("FilteringBoundLogger", structlog.get_logger("task").bind())
         while self._lines:
             attempt, raw, outcome = self._lines.popleft()
             if outcome is None:
-                _write_began(attempt, raw)
+                _write_began(log, attempt, raw)
             else:
-                _write_decided(attempt, outcome)
+                _write_decided(log, attempt, outcome)
 
     def _add(self, line: tuple[Attempt, bytes | None, Outcome | None]) -> None:
         if len(self._lines) >= MAX_WAITING:
@@ -59,27 +61,28 @@ class Journal:
         self._lines.append(line)
 
 
-def _write_began(attempt: Attempt, raw: bytes | None) -> None:
-    fields = _fields(attempt)
-    if raw is not None:
-        fields["input"] = _shown(raw)
-        _log.info("task started", **fields)
-    else:
-        _log.debug("task started", **fields)
+def _write_began(log: FilteringBoundLogger, attempt: Attempt, raw: bytes | None) -> None:
+    level = logging.DEBUG if raw is None else logging.INFO
+    if log.is_enabled_for(level):
+        fields = _fields(attempt)
+        if raw is not None:
+            fields["input"] = _shown(raw)
+        log.log(level, "task started", **fields)
 
 
-def _write_decided(attempt: Attempt, outcome: Outcome) -> None:
+def _write_decided(log: FilteringBoundLogger, attempt: Attempt, outcome: Outcome) -> None:
+    level = logging.INFO if outcome.status is TaskStatus.SUCCEEDED else logging.WARNING
+    if not log.is_enabled_for(level):
+        return
     fields = _fields(attempt)
     fields["status"] = str(outcome.status)
     fields["seconds"] = round(attempt.seconds, 6)
     if outcome.result is not None and attempt.definition.config.log_result:
         fields["result"] = _shown(outcome.result)
-    failure = outcome.failure
-    if failure is not None:
-        fields["code"] = failure.code
-        fields["error"] = failure.message
-    write = _log.info if outcome.status is TaskStatus.SUCCEEDED else _log.warning
-    write("task ended", **fields)
+    if outcome.failure is not None:
+        fields["code"] = outcome.failure.code
+        fields["error"] = outcome.failure.message
+    log.log(level, "task ended", **fields)
 
 
 def _fields(attempt: Attempt) -> dict[str, object]:

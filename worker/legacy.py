@@ -113,10 +113,5 @@ def _offered(request: web.Request) -> Iterator[str]:
         yield from (part.strip() for part in value.split(",") if part.strip())
 
 
-def is_upgrade(request: web.Request) -> bool:
-    """Tell whether a request wants to become a WebSocket."""
-    return request.headers.get("Upgrade", "").lower() == "websocket"
-
-
 def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))

@@ -6,6 +6,7 @@ becomes its message and the name of its class; its traceback goes to the log and
 
 from __future__ import annotations
 
+from traceback import format_exception
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -56,7 +57,11 @@ def raised(error: BaseException, function: str, task_id: str) -> Outcome:
     """Return the outcome of a function that raised, and write its traceback to the log."""
     kind = type(error).__name__
     _log.warning(
-        "function raised", function=function, task_id=task_id, error_type=kind, exc_info=error
+        "function raised",
+        function=function,
+        task_id=task_id,
+        error_type=kind,
+        traceback=traceback_of(error),
     )
     return _failed(message_of(error), kind)
 
@@ -64,6 +69,14 @@ def raised(error: BaseException, function: str, task_id: str) -> Outcome:
 def failed_elsewhere(message: str, error_type: str) -> Outcome:
     """Return the outcome of a function that raised in a process of its own, or of its process."""
     return _failed(message, error_type)
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an exception as text.
+
+    Not `exc_info`: renderers like to show the values of local variables, and those are inputs.
+    """
+    return "".join(format_exception(error))
 
 
 def message_of(error: BaseException) -> str:

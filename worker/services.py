@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from shared.retry import Backoff
 from worker.facts import ServiceState
-from worker.outcome import message_of
+from worker.outcome import message_of, traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -125,7 +125,7 @@ class ServiceSupervisor:
                 self._show(definition, "ready", _json_form(state))
                 await asyncio.sleep(self._patience.check_s)
         except Exception as error:  # an author's code may raise anything; the service is down then
-            _log.warning("service failed", service=definition.name, exc_info=error)
+            _log.warning("service failed", service=definition.name, traceback=traceback_of(error))
             self._show(definition, "down", message_of(error))
             return was_ready
         finally:
@@ -136,7 +136,9 @@ class ServiceSupervisor:
         try:
             await _within(self._patience.stop_s, service.stop())
         except Exception as error:
-            _log.warning("service did not stop", service=definition.name, exc_info=error)
+            _log.warning(
+                "service did not stop", service=definition.name, traceback=traceback_of(error)
+            )
 
     def _show(self, definition: ServiceDefinition, status: str, state: object) -> None:
         before = self._states[definition.name]["status"]
@@ -197,7 +199,7 @@ class TagRefresher:
             if not isinstance(told, dict):
                 raise TypeError(f"tags are a mapping, not {type(told).__name__}")
         except Exception as error:
-            _log.warning("tags failed", source=source.name, exc_info=error)
+            _log.warning("tags failed", source=source.name, traceback=traceback_of(error))
             return
         self._told[place] = cast("dict[str, object]", told)
         merged: dict[str, object] = {}

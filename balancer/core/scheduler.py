@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from balancer.core.commands import Commands
     from balancer.core.events import Held, WorkerFacts
+    from balancer.core.lane import Lane
     from balancer.core.live_task import LiveTask
     from shared.capability import FunctionSpec
     from shared.clock import Chance

@@ -16,8 +16,9 @@ from aiohttp import web
 
 from shared.edge.answers import Answer, render_accepted, render_failure, render_outcome
 from shared.edge.headers import EdgeHeaders, is_durable
-from shared.edge.stream_format import StreamFormat, choose, encode_piece, ending
-from shared.edge.stream_format import encode_event as event_bytes
+from shared.edge.http_shell.stream import write_stream
+from shared.edge.stream_format import StreamFormat, choose
+from shared.edge.streams import StreamSink
 from shared.errors import CabrankError, Failure, FunctionError, failure
 from shared.task import Mode, Outcome, Piece
 from shared.task_state import TaskStatus
@@ -40,7 +41,8 @@ class ContractServer:
         headers: the headers of every request, as they came.
         records: the durable tasks.
         refusals: answered to the next requests instead of anything else.
-        left: names of streams whose reader left before the end.
+        left: names of streams that were cancelled before their end.
+        cuts: seconds after which the connection of the next stream is cut, then of the one after it.
     """
 
     def __init__(self) -> None:
@@ -52,15 +54,18 @@ class ContractServer:
         self.records: dict[str, Input] = {}
         self.refusals: list[Failure] = []
         self.left: list[str] = []
+        self.cuts: list[float] = []
         self.workers: list[Input] = []
         self._made = 0
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._sinks: dict[str, StreamSink] = {}
         app = web.Application(middlewares=[self._guard])
         app.add_routes(
             [
                 web.post("/task", self._task),
                 web.get("/tasks", self._list),
                 web.get("/tasks/{id}", self._show),
+                web.get("/tasks/{id}/stream", self._resume),
                 web.post("/tasks/{id}/cancel", self._cancel),
                 web.get("/workers", self._workers),
                 web.get("/health", self._health),
@@ -80,9 +85,9 @@ class ContractServer:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop listening and end what runs."""
-        for task in self._running:
+        for task in self._running.values():
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
         await self._runner.cleanup()
 
     def finish(self, task_id: str, **members: object) -> None:
@@ -124,27 +129,42 @@ class ContractServer:
     ) -> web.StreamResponse:
         form = choose(request.headers.get("Accept"))
         assert form is StreamFormat.SSE, "the client reads Server-Sent Events"
-        response = web.StreamResponse(headers={"Content-Type": form.content_type})
-        outcome = Outcome(TaskStatus.SUCCEEDED, result=b'{"all":true}')
-        seq = 0
+        sink = StreamSink(form, asyncio.get_running_loop())
+        self._sinks[task_id] = sink
+        producer = asyncio.create_task(self._produce(sink, name, pieces))
+        self._running[task_id] = producer
+        sink.bind(task_id, on_grant=lambda size: None, on_leave=producer.cancel)
+        return await self._read(request, sink, 0)
+
+    async def _read(
+        self, request: web.Request, sink: StreamSink, last_event_id: int
+    ) -> web.StreamResponse:
+        reader = sink.attach(last_event_id)
+        if isinstance(reader, Failure):
+            return _response(render_failure(reader, _edge_headers(request)))
+        if self.cuts and request.transport is not None:
+            # Ends the connection in the middle of the stream, as a network does.
+            asyncio.get_running_loop().call_later(self.cuts.pop(0), request.transport.abort)
+        return await write_stream(request, sink, reader)
+
+    async def _produce(self, sink: StreamSink, name: str, pieces: AsyncIterator[Piece]) -> None:
         try:
             async for piece in pieces:
-                if not response.prepared:
-                    await response.prepare(request)
-                seq += 1
-                await response.write(encode_piece(form, seq, piece))
+                sink.piece(piece)
+                await asyncio.sleep(0)
         except CabrankError as exc:
-            if not response.prepared:
-                return _response(render_failure(exc.failure, _edge_headers(request), task_id))
-            outcome = Outcome(TaskStatus.FAILED, failure=exc.failure)
-        except (asyncio.CancelledError, ConnectionError):
+            sink.finished(Outcome(TaskStatus.FAILED, failure=exc.failure))
+        except asyncio.CancelledError:
             self.left.append(name)
-            raise
-        await response.prepare(request)
-        for event, data in ending(outcome, task_id):
-            seq += 1
-            await response.write(event_bytes(form, seq, event, data))
-        return response
+            sink.finished(Outcome(TaskStatus.CANCELLED, failure=failure("cancelled")))
+        else:
+            sink.finished(Outcome(TaskStatus.SUCCEEDED, result=b'{"all":true}'))
+
+    async def _resume(self, request: web.Request) -> web.StreamResponse:
+        sink = self._sinks.get(request.match_info["id"])
+        if sink is None:
+            return _response(render_failure(failure("task_not_found"), _edge_headers(request)))
+        return await self._read(request, sink, int(request.headers.get("Last-Event-ID", 0)))
 
     async def _show(self, request: web.Request) -> web.Response:
         record = self.records.get(request.match_info["id"])
@@ -164,8 +184,12 @@ class ContractServer:
         return web.json_response({"tasks": wanted[start : start + limit], "next": more})
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        record = self.records.get(request.match_info["id"])
+        task_id = request.match_info["id"]
+        record = self.records.get(task_id)
         headers = _edge_headers(request)
+        if task_id in self._running:
+            self._running[task_id].cancel()
+            return web.json_response({"success": True, "task_id": task_id})
         if record is None:
             return _response(render_failure(failure("task_not_found"), headers))
         if record["finished_at"] is not None:

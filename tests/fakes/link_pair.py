@@ -112,11 +112,15 @@ class LinkPair:
         self.worker.opened(self.now_s)
         self.balancer.opened(self.now_s)
 
-    def connect(self) -> None:
-        """Cut what there is, make a new link and let both sides introduce themselves."""
+    def open_new(self) -> None:
+        """Cut what there is and open a socket for a new pair of machines."""
         self.cut()
         self._make_machines()
         self.open()
+
+    def connect(self) -> None:
+        """Cut what there is, make a new link and let both sides introduce themselves."""
+        self.open_new()
         self.settle()
 
     def cut(self) -> None:

@@ -65,7 +65,7 @@ class MaintenanceRoutes:
         return respond(request, render_value(said, headers))
 
 
-def _wait_of(text: str | None) -> float | None | Failure:
+def _wait_of(text: str | None) -> float | Failure | None:
     if text is None:
         return None
     try:

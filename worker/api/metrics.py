@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from aiohttp import web
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from worker.engine import WorkerEngine
     from worker.modes.webhook import HookCounts
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _OUTCOMES = ("succeeded", "failed", "timed_out", "cancelled")
 _BOUNDS = (*(f"{bound:g}" for bound in RUN_BOUNDS_S), "+Inf")
@@ -140,3 +140,21 @@ def _by_function(functions: Mapping[str, FunctionCounters]) -> Iterator[Metric]:
         seconds.add_metric([name], buckets, sum_value=counts.run_seconds)
     yield ended
     yield seconds
+
+
+class MetricsRoute:
+    """Answers `GET /metrics`; public, as Prometheus expects it.
+
+    Args:
+        metrics: what there is to tell.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one call."""
+        del request
+        return web.Response(
+            body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )

@@ -30,6 +30,7 @@ def _query(name: str, kind: str, description: str) -> JsonObject:
 
 _UNAUTHORIZED: JsonObject = {"401": {"description": "`unauthorized`", **json_body("Error")}}
 _EITHER_KEY: list[JsonObject] = [{"authorization": []}, {"lb": []}]
+_NO_KEY: JsonObject = {}
 _STATUS: JsonObject = {"enum": ["ready", "maintenance"]}
 
 _HEALTH: JsonObject = {
@@ -84,7 +85,7 @@ OTHER_PATHS: JsonObject = {
             "Tell the status; with a key, everything about this worker",
             _answer("Always 200.", schema=_HEALTH),
             operationId="health",
-            security=[{}, *_EITHER_KEY],
+            security=[_NO_KEY, *_EITHER_KEY],
         )
     },
     "/logs": {
@@ -155,7 +156,7 @@ OTHER_PATHS: JsonObject = {
             "Open the link of a balancer (a WebSocket)",
             {"101": {"description": "The link is open."}, **_UNAUTHORIZED},
             operationId="link",
-            security=[{"authorization": []}],
+            security=_EITHER_KEY[:1],
         )
     },
 }

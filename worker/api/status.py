@@ -23,14 +23,22 @@ class WorkerStatus:
         engine: knows the slots and the functions.
         facts: knows services, tags and load.
         identity: who the worker is.
-
-    Attributes:
-        port: the one port of the worker; set when it listens.
+        port: the one port of the worker.
+        version: of the software.
     """
 
-    def __init__(self, engine: WorkerEngine, facts: WorkerFacts, identity: Identity) -> None:
-        self.port = 0
+    def __init__(
+        self,
+        engine: WorkerEngine,
+        facts: WorkerFacts,
+        identity: Identity,
+        *,
+        port: int,
+        version: str,
+    ) -> None:
         self.identity = identity
+        self.version = version
+        self._port = port
         self._engine = engine
         self._facts = facts
 
@@ -64,13 +72,13 @@ class WorkerStatus:
             "status": self.status(),
             "group": who.group,
             "contract": who.contract,
-            "websocketPort": self.port,
+            "websocketPort": self._port,
             "functions": [spec.wire() for spec in self._engine.specs()],
             "services": self._facts.services,
             "tags": self._facts.tags,
             "slots": self.slots()["slots"],
             "system": self._facts.system(),
-            "version": who.software,
+            "version": self.version,
             "worker_id": who.worker_id,
             "stuck": self._engine.slots().stuck,
             "link": {"path": LINK_PATH, "version": VERSION, "min_version": MIN_VERSION},

@@ -29,11 +29,11 @@ async def answer(
     sink = StreamSink(
         choose(edge_headers(request).accept), asyncio.get_running_loop(), grace_s=GRACE_S
     )
-    sink.bind(
-        task_id,
-        on_grant=lambda size: engine.grant(task_id, size),
-        on_leave=lambda: engine.cancel(task_id, CALLER_LEFT),
-    )
+
+    def leave() -> None:
+        engine.cancel(task_id, CALLER_LEFT)
+
+    sink.bind(task_id, on_grant=lambda size: engine.grant(task_id, size), on_leave=leave)
     reader = sink.attach()
     assert not isinstance(reader, Failure), "a stream that is new lacks no event"
     taken = engine.submit(task, sink, task_id)

@@ -26,7 +26,11 @@ async def call(engine: WorkerEngine, request: TaskRequest, task_id: TaskId) -> O
     taken = engine.submit(request, sink, task_id)
     if isinstance(taken, Failure):
         return taken
-    return await sink.outcome(lambda: engine.cancel(task_id, CALLER_LEFT))
+
+    def leave() -> None:
+        engine.cancel(task_id, CALLER_LEFT)
+
+    return await sink.outcome(leave)
 
 
 async def answer(
