@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from balancer.config import BalancerSettings
-    from balancer.store.ports import OutboxRow
+    from balancer.store.ports import OutboxRow, Store
     from shared.clock import Clock
     from shared.log_ring import LogRing
     from shared.url_guard import UrlRules
@@ -59,6 +59,8 @@ class Balancer:
         self.url = ""
         self._ring = ring
         self._clock = clock
+        self._ids = SystemIds()
+        self._chance = system_chance()
         self._log = Log("balancer")
         self._stack = AsyncExitStack()
         self._loops: list[asyncio.Task[None]] = []
@@ -69,67 +71,76 @@ class Balancer:
         Raises:
             ConfigError: the store, the port or a setting cannot be used.
         """
-        settings, clock, ids, chance = self.settings, self._clock, SystemIds(), system_chance()
-        key = settings.lb_auth_key
-        assert key is not None
-        store = await open_store(settings.store, clock=clock)
+        store = await open_store(self.settings.store, clock=self._clock)
         self._stack.push_async_callback(store.close)
-        policy = webhook_policy(settings)
-        rules = webhook_rules(settings)
-        sender = WebhookSender(policy, rules, clock=clock)
-        self._stack.push_async_callback(sender.close)
-        deliverer = WebhookDeliverer(
-            store.outbox, sender, policy, clock=clock, chance=chance, observe=self._observed
-        )
-        self.engine = Engine(
-            core_settings(settings), clock=clock, ids=ids, chance=chance, store=store,
-            sealer=Sealer(key), log=TaskLog(self._ring),
-            task_timeout_s=settings.task_timeout / 1000,
-            queue_timeout_s=None if settings.queue_timeout is None else settings.queue_timeout / 1000,
-            max_durable=settings.max_durable, outbox_ready=deliverer.wake,
-        )  # fmt: skip
+        sender, deliverer = self._webhooks(store)
+        self.engine = self._engine(store, deliverer)
         self._stack.push_async_callback(self.engine.close)
         recovered = await self.engine.recover()
         if recovered:
             self._log.event("store.recovered", count=recovered)
-        listener = bound_socket(settings.host, settings.port)
-        port = listener.getsockname()[1]
-        roster = RosterFile(settings.workers_file, dict(os.environ))
-        self.fleet = Fleet(
-            roster,
-            self.engine,
-            store.orders,
-            clock,
-            chance,
-            dial_settings(settings, ids.boot, port),
-            Log("fleet"),
-        )
-
-        async def admit(url: str) -> Failure | None:
-            reason = await sender.refusal(url)
-            return (
-                None
-                if reason is None
-                else failure("invalid_webhook", f"Invalid webhook.url: {reason}")
-            )
-
-        apis = Apis(
-            engine=self.engine, fleet=self.fleet, store=store, streams=Streams(), ring=self._ring,
-            settings=settings, version=SOFTWARE, ids=ids, clock=clock, admit_webhook=admit,
-        )  # fmt: skip
-        runner = EdgeRunner(build(apis), ids, shutdown_timeout_s=1.0)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listener, backlog=1024).start()
+        listener = bound_socket(self.settings.host, self.settings.port)
+        port = int(listener.getsockname()[1])
+        self.fleet = self._fleet(store, port)
+        await self._listen(listener, store, sender)
         deliverer.start()
         self._stack.push_async_callback(deliverer.stop)
-        pruner = Pruner(store.tasks, clock=clock, retention_s=settings.result_retention)
+        retention_s = self.settings.result_retention
+        pruner = Pruner(store.tasks, clock=self._clock, retention_s=retention_s)
         for loop in (self.engine.run(), self.fleet.run(), pruner.run()):
             self._keep(loop)
         self._stack.push_async_callback(self._end_loops)
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         self.url = f"http://{host}:{port}"
         self._log.event("process.started", software=f"cabrank balancer {SOFTWARE}", url=self.url)
+
+    def _webhooks(self, store: Store) -> tuple[WebhookSender, WebhookDeliverer]:
+        policy = webhook_policy(self.settings)
+        sender = WebhookSender(policy, webhook_rules(self.settings), clock=self._clock)
+        self._stack.push_async_callback(sender.close)
+        deliverer = WebhookDeliverer(
+            store.outbox,
+            sender,
+            policy,
+            clock=self._clock,
+            chance=self._chance,
+            observe=self._observed,
+        )
+        return sender, deliverer
+
+    def _engine(self, store: Store, deliverer: WebhookDeliverer) -> Engine:
+        settings = self.settings
+        wait_ms = settings.queue_timeout
+        return Engine(
+            core_settings(settings), clock=self._clock, ids=self._ids, chance=self._chance, store=store,
+            sealer=Sealer(settings.lb_auth_key or ""), log=TaskLog(self._ring),
+            task_timeout_s=settings.task_timeout / 1000,
+            queue_timeout_s=None if wait_ms is None else wait_ms / 1000,
+            max_durable=settings.max_durable, outbox_ready=deliverer.wake,
+        )  # fmt: skip
+
+    def _fleet(self, store: Store, port: int) -> Fleet:
+        roster = RosterFile(self.settings.workers_file, dict(os.environ))
+        dialling = dial_settings(self.settings, self._ids.boot, port)
+        return Fleet(
+            roster, self.engine, store.orders, self._clock, self._chance, dialling, Log("fleet")
+        )
+
+    async def _listen(self, listener: socket.socket, store: Store, sender: WebhookSender) -> None:
+        async def admit(url: str) -> Failure | None:
+            reason = await sender.refusal(url)
+            text = f"Invalid webhook.url: {reason}"
+            return None if reason is None else failure("invalid_webhook", text)
+
+        apis = Apis(
+            engine=self.engine, fleet=self.fleet, store=store, streams=Streams(), ring=self._ring,
+            settings=self.settings, version=SOFTWARE, ids=self._ids, clock=self._clock,
+            admit_webhook=admit,
+        )  # fmt: skip
+        runner = EdgeRunner(build(apis), self._ids, shutdown_timeout_s=1.0)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.SockSite(runner, listener, backlog=1024).start()
 
     async def drain(self) -> None:
         """Take nothing new and wait until every call has ended, or TERMINATION_GRACE is over."""

@@ -31,6 +31,7 @@ from worker.authoring.discovery import Discovered, discover
 from worker.config import KEYS_DIRECTORY
 from worker.engine import EngineSettings, WorkerEngine
 from worker.facts import WorkerFacts
+from worker.journal import Journal
 from worker.legacy import LegacySocket
 from worker.link import LinkServer
 from worker.modes.webhook import WebhookMode
@@ -152,7 +153,10 @@ class Worker:
             shutdown_grace_s=END_S,
         )
         runner = Runner(clock, processes)
-        return WorkerEngine(values, self._found.functions, runner, clock, ids, system_chance())
+        return WorkerEngine(
+            values, self._found.functions, runner, clock, ids, system_chance(),
+            Journal(self._ring),
+        )  # fmt: skip
 
     async def _listen(self, listener: socket.socket, ids: SystemIds) -> None:
         settings, clock = self.settings, self._clock

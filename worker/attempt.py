@@ -6,14 +6,11 @@ tasks (`worker.direct.DirectTasks`). It outlives links, so an attempt does not c
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 from worker.core.execution import Execution
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
     from shared.ids import TaskId, Token
     from shared.task import Outcome, Piece
     from worker.authoring.task_function import Function
@@ -109,19 +106,3 @@ class Attempt(Execution):
         self.correlation_id = correlation_id
         self.number = number
         self.seconds = 0.0
-
-
-# The attempt that the running code belongs to, for whoever writes a log line.
-CURRENT: ContextVar[Attempt | None] = ContextVar("cabrank_attempt", default=None)
-
-
-def add_attempt(
-    _logger: object, _method: str, event: MutableMapping[str, object]
-) -> MutableMapping[str, object]:
-    """Add task, function and correlation id to a log line; a processor for structlog."""
-    attempt = CURRENT.get()
-    if attempt is not None:
-        event.setdefault("task_id", attempt.task_id)
-        event.setdefault("function", attempt.function)
-        event.setdefault("correlation_id", attempt.correlation_id)
-    return event

@@ -14,9 +14,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-import structlog
-
 from shared.errors import CabrankError
+from shared.log import Log
 from shared.slot_report import SlotReport
 from shared.task import Outcome
 from shared.task_state import TaskStatus
@@ -28,8 +27,6 @@ from worker.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from structlog.typing import FilteringBoundLogger
 
     from shared.capability import FunctionSpec
     from shared.clock import Chance, Clock
@@ -45,7 +42,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.05  # how late a time-out may be; twenty looks a second cost nothing
 
-_log = cast("FilteringBoundLogger", structlog.get_logger("worker"))
+_log = Log("worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +96,7 @@ class WorkerEngine:
         clock: tells the time.
         ids: makes tokens of direct attempts.
         chance: jitter of retries.
-        journal: writes the log lines of tasks.
+        journal: writes the log lines of attempts; by default nobody does.
     """
 
     def __init__(
@@ -173,7 +170,7 @@ class WorkerEngine:
     def set_maintenance(self, on: bool) -> None:
         """Take no new task, or take tasks again; what runs or waits here finishes either way."""
         if on != self.gate.maintenance:
-            _log.info("maintenance", on=on)
+            _log.info("maintenance mode enabled" if on else "maintenance mode disabled")
             self.gate.set_maintenance(on, self.clock.monotonic())
             self.changed()
 
@@ -236,7 +233,6 @@ class WorkerEngine:
             _log.warning("code still runs at the end", attempts=len(self._executions))
         if self._timer is not None:
             self._timer.cancel()
-        self.journal.flush()
         await self._runner.close()
 
     def tick(self, now_s: float) -> None:
@@ -251,7 +247,6 @@ class WorkerEngine:
             part.tick(now_s)
         if self.gate.tick(now_s) or due.stuck:
             self.changed()
-        self.journal.flush()
         self._look_idle()
 
     # What links and direct tasks call
@@ -357,9 +352,14 @@ class WorkerEngine:
     def _stuck(self, attempt: Attempt) -> None:
         self.gate.mark_stuck()
         self.counters.stuck += 1
-        _log.error("code does not end", function=attempt.function, task_id=attempt.task_id)
+        _log.event(
+            "worker.stuck",
+            count=self.gate.stuck,
+            function=attempt.function,
+            task_id=attempt.task_id,
+        )
         if self.gate.exhausted:
-            _log.error("every slot is stuck, the worker must be restarted", slots=self.gate.limit)
+            _log.error("every slot is stuck: the worker must be restarted", slots=self.gate.limit)
             self.set_maintenance(True)
             if self._on_exhausted is not None:
                 self._on_exhausted()

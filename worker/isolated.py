@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from shared.errors import CabrankError, FunctionError
+from shared.log import Log, correlation_id
 from shared.system import SystemClock
 from worker.authoring.context import Context, as_piece
 from worker.authoring.discovery import FunctionAddress, load_function
@@ -56,7 +57,7 @@ def main(descriptor: int) -> None:
     jobs: SimpleQueue[FromWorker] = SimpleQueue()
     threading.Thread(target=_read, args=(connection, jobs), daemon=True).start()
     child = _Child(connection)
-    structlog.configure(processors=[child.log])
+    structlog.configure(processors=[structlog.processors.format_exc_info, child.log])
     while True:
         job = jobs.get()
         if isinstance(job, Prepare):
@@ -95,7 +96,7 @@ class _Child:
             try:
                 self._load(address)
             except CabrankError as error:
-                structlog.get_logger("worker").warning("cannot prepare", error=error.message)
+                Log("worker").warning("cannot prepare", error=error.message)
         self.send(Ready())
 
     def run(self, job: Start) -> None:
@@ -132,6 +133,7 @@ class _Child:
             function = self._load(job.address)
         except CabrankError as error:
             raise FunctionError(error.message) from error
+        correlation_id.set(job.correlation_id)
         values = function.check(job.input)
         channel = _ChildChannel(self, streams=job.streams)
         try:

@@ -6,27 +6,24 @@ becomes its message and the name of its class; its traceback goes to the log and
 
 from __future__ import annotations
 
-from traceback import format_exception
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from shared.errors import Failure, failure
+from shared.log import Log
 from shared.task import Outcome, PieceKind
 from shared.task_state import TaskStatus
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
     from worker.authoring.context import PieceValue
 
 MAX_RESULT_BYTES = 64 * 1024 * 1024  # what a link carries as one body
 MAX_PIECE_BYTES = 16 * 1024 * 1024  # longer streams are made of more pieces
 MAX_MESSAGE_CHARS = 4096  # of an exception's text; some carry whole documents
 
-_log = cast("FilteringBoundLogger", structlog.get_logger("worker"))
+_log = Log("function")
 
 
 def _encode_other(value: object) -> object:
@@ -56,27 +53,13 @@ def returned(value: object) -> Outcome:
 def raised(error: BaseException, function: str, task_id: str) -> Outcome:
     """Return the outcome of a function that raised, and write its traceback to the log."""
     kind = type(error).__name__
-    _log.warning(
-        "function raised",
-        function=function,
-        task_id=task_id,
-        error_type=kind,
-        traceback=traceback_of(error),
-    )
+    _log.exception("function raised", error, function=function, task_id=task_id, error_type=kind)
     return _failed(message_of(error), kind)
 
 
 def failed_elsewhere(message: str, error_type: str) -> Outcome:
     """Return the outcome of a function that raised in a process of its own, or of its process."""
     return _failed(message, error_type)
-
-
-def traceback_of(error: BaseException) -> str:
-    """Return the traceback of an exception as text.
-
-    Not `exc_info`: renderers like to show the values of local variables, and those are inputs.
-    """
-    return "".join(format_exception(error))
 
 
 def message_of(error: BaseException) -> str:

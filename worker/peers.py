@@ -14,11 +14,11 @@ over any number of links; `Peers` keeps them and the outbox; a link itself is `w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
+from shared.log import Log
 from shared.protocol.messages import Finished, Holding, Welcome
 from shared.task_state import TaskStatus
 from worker.core.execution import cancelled
@@ -26,8 +26,6 @@ from worker.core.outbox import Entry, Outbox
 from worker.outcome import encode_json
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
     from shared.protocol.messages import Hello, Report
     from shared.task import Outcome, Piece
     from worker.attempt import Attempt
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
 FACTS_INTERVAL_S = 5.0  # how old the load of the machine may get at a balancer
 
-_log = cast("FilteringBoundLogger", structlog.get_logger("worker"))
+_log = Log("worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

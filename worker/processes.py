@@ -17,9 +17,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import msgspec
-import structlog
 
 from shared.errors import CODES, Failure, ParamProblem, TaskCancelled
+from shared.log import Log
 from shared.task import Outcome
 from shared.task_state import TaskStatus
 from worker.authoring.discovery import address_of
@@ -45,8 +45,6 @@ from worker.outcome import failed_elsewhere
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
 
-    from structlog.typing import FilteringBoundLogger
-
     from shared.clock import Clock
     from worker.attempt import Attempt
     from worker.authoring.task_function import Function
@@ -57,7 +55,10 @@ START_TIMEOUT_S = 60.0  # imports of heavy libraries on a busy machine
 # The child finds its modules where the worker does, whatever put them there.
 _BOOT = "import sys; sys.path[:] = sys.argv[2:]; from worker.isolated import main; main(int(sys.argv[1]))"
 
-_log = cast("FilteringBoundLogger", structlog.get_logger("worker"))
+# structlog's names of levels → ours
+_LEVELS = {"warning": "warn", "critical": "error", "exception": "error"}
+
+_log = Log("worker")
 
 
 class ProcessDied(Exception):
@@ -356,9 +357,10 @@ def _relay_log(message: FromChild) -> None:
     """Write a line of a child's log into the worker's."""
     if isinstance(message, Logged):
         fields = cast("dict[str, object]", msgspec.json.decode(message.fields))
-        event = str(fields.pop("event", ""))
-        write = getattr(_log, message.level, _log.info)
-        write(event, **fields)
+        text = str(fields.pop("event", ""))
+        if "exception" in fields:
+            fields["traceback"] = fields.pop("exception")
+        Log("function").write(_LEVELS.get(message.level, message.level), text, fields)
 
 
 def _address(function: Function[..., object]) -> Address:

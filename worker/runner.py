@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import msgspec
 
 from shared.errors import TaskCancelled
-from worker.attempt import CURRENT
+from shared.log import correlation_id
 from worker.authoring.context import Context, ContextMisuse, as_piece
 from worker.authoring.task_function import Kind
 from worker.channel import AttemptChannel
@@ -173,7 +173,7 @@ def _talks(function: Function[..., object]) -> bool:
 
 
 async def _coroutine(host: Host, attempt: Attempt, values: Values, context: Context | None) -> None:
-    CURRENT.set(attempt)
+    correlation_id.set(attempt.correlation_id)
     try:
         call = cast("Awaitable[object]", attempt.definition.start(values, context))
         outcome = _finished(attempt, await call, context)
@@ -185,7 +185,7 @@ async def _coroutine(host: Host, attempt: Attempt, values: Values, context: Cont
 async def _async_generator(
     host: Host, attempt: Attempt, values: Values, context: Context | None
 ) -> None:
-    CURRENT.set(attempt)
+    correlation_id.set(attempt.correlation_id)
     channel = attempt.channel
     assert channel is not None, "a generator has a channel"
     try:
@@ -202,7 +202,7 @@ async def _async_generator(
 
 
 def _thread(attempt: Attempt, values: Values, context: Context | None) -> Outcome:
-    CURRENT.set(attempt)
+    correlation_id.set(attempt.correlation_id)
     try:
         value = attempt.definition.start(values, context)
         if attempt.channel is not None:
@@ -213,7 +213,7 @@ def _thread(attempt: Attempt, values: Values, context: Context | None) -> Outcom
 
 
 def _generator(attempt: Attempt, values: Values, context: Context | None) -> Outcome:
-    CURRENT.set(attempt)
+    correlation_id.set(attempt.correlation_id)
     channel = attempt.channel
     assert channel is not None, "a generator has a channel"
     try:

@@ -14,23 +14,21 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-import structlog
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from shared.log import Log
 from shared.retry import Backoff
 from worker.facts import ServiceState
-from worker.outcome import message_of, traceback_of
+from worker.outcome import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
-
-    from structlog.typing import FilteringBoundLogger
 
     from shared.clock import Chance
     from worker.authoring.background import Service, ServiceDefinition, TagSource
     from worker.facts import WorkerFacts
 
-_log = cast("FilteringBoundLogger", structlog.get_logger("worker"))
+_log = Log("worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +123,7 @@ class ServiceSupervisor:
                 self._show(definition, "ready", _json_form(state))
                 await asyncio.sleep(self._patience.check_s)
         except Exception as error:  # an author's code may raise anything; the service is down then
-            _log.warning("service failed", service=definition.name, traceback=traceback_of(error))
+            _log.exception("service failed", error, service=definition.name)
             self._show(definition, "down", message_of(error))
             return was_ready
         finally:
@@ -136,17 +134,17 @@ class ServiceSupervisor:
         try:
             await _within(self._patience.stop_s, service.stop())
         except Exception as error:
-            _log.warning(
-                "service did not stop", service=definition.name, traceback=traceback_of(error)
-            )
+            _log.exception("service did not stop", error, service=definition.name)
 
     def _show(self, definition: ServiceDefinition, status: str, state: object) -> None:
         before = self._states[definition.name]["status"]
         self._states[definition.name] = ServiceState(
             name=definition.name, status=status, state=state
         )
-        if before != status:
-            _log.info("service", service=definition.name, status=status)
+        if status == "ready" != before:
+            _log.event("service.up", service=definition.name)
+        elif status == "down" != before:
+            _log.event("service.down", service=definition.name, reason=state)
         self._publish()
 
     def _publish(self) -> None:
@@ -199,7 +197,7 @@ class TagRefresher:
             if not isinstance(told, dict):
                 raise TypeError(f"tags are a mapping, not {type(told).__name__}")
         except Exception as error:
-            _log.warning("tags failed", source=source.name, traceback=traceback_of(error))
+            _log.exception("tags failed", error, source=source.name)
             return
         self._told[place] = cast("dict[str, object]", told)
         merged: dict[str, object] = {}

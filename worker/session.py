@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
-import structlog
+from typing import TYPE_CHECKING
 
 from shared.errors import Failure, failure
 from shared.ids import TaskId, Token
+from shared.log import Log
 from shared.protocol.messages import Goodbye, Report, Welcome
 from shared.task import Mode
 from worker.attempt import Attempt
@@ -16,15 +15,13 @@ from worker.core.slot_gate import Claimant
 from worker.peers import Peer, Peers
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
     from shared.protocol.messages import Dispatch, Hello
     from shared.protocol.worker_link import WorkerLink
     from worker.authoring.task_function import Function
 
 STALL_WINDOW_S = 30.0  # a link that stays silent so long has lost its other end
 
-_log = cast("FilteringBoundLogger", structlog.get_logger("worker"))
+_log = Log("worker")
 
 
 class LinkSession:
@@ -46,6 +43,7 @@ class LinkSession:
         self._peer: Peer | None = None
         self._demand: tuple[int, float] = (0, 1)
         self._silent_since_s: float | None = None
+        self._lost = True
 
     @property
     def balancer_id(self) -> str:
@@ -67,7 +65,8 @@ class LinkSession:
             self._resend(peer, attempt)
         for entry in waiting:
             self.link.finished(entry.finished, entry.result)
-        _log.info("link up", balancer=peer.id, running=len(running), results=len(waiting))
+        self._lost = False
+        _log.event("link.connected", peer=peer.id, running=len(running), results=len(waiting))
         return self._peers.welcome(self.report(), running, waiting)
 
     def reserve(self, dispatch: Dispatch) -> Failure | str | None:
@@ -101,7 +100,6 @@ class LinkSession:
             return
         owner = attempt.owner
         if owner is self._peer or (isinstance(owner, Peer) and owner.session is None):
-            _log.info("cancelled", task_id=attempt.task_id, reason=reason[:100])
             self._engine.stop(attempt, cancelled())
 
     def acked(self, tokens: list[str]) -> None:
@@ -139,6 +137,7 @@ class LinkSession:
     def silent(self) -> None:
         """Offer nothing to a balancer that does not answer."""
         self._silent_since_s = self._engine.clock.monotonic()
+        _log.event("link.silent", peer=self.balancer_id)
         self._tell(0, 1)
 
     def heard(self) -> None:
@@ -148,21 +147,24 @@ class LinkSession:
 
     def broken(self, code: str, message: str) -> None:
         """Note why the link is over; the shell closes it and calls `closed`."""
-        _log.info("link over", balancer=self.balancer_id, code=code, message=message[:200])
-        self.closed()
+        self.closed(f"{code}: {message[:200]}")
 
     # What the shell and the peers call
 
-    def closed(self) -> None:
+    def closed(self, reason: str = "the connection was closed") -> None:
         """Note that the link is over; calling it again does no harm."""
+        if self._lost:
+            return
+        self._lost = True
         if self._peer is not None:
+            _log.event("link.lost", peer=self._peer.id, reason=reason)
             self._peers.gone(self._peer, self)
         self._engine.gate.leave(self._claimant, self._engine.clock.monotonic())
         self._engine.changed()  # what was offered here is offered to others now
 
     def leave(self, code: str, message: str) -> None:
         """End the link on purpose."""
-        self.closed()
+        self.closed(message)
         self.link.goodbye(code, message)
 
     def tick(self, now_s: float) -> None:

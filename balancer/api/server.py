@@ -15,7 +15,7 @@ from balancer.api.views import TaskViews
 from balancer.api.workers import WorkersApi
 from shared.edge.answers import render_failure
 from shared.edge.codec import authorize_balancer
-from shared.edge.docs_pages import DocsPages
+from shared.edge.http_shell.docs_pages import DocsPages
 from shared.edge.http_shell import answer_logs, edge_application, edge_headers, respond
 
 if TYPE_CHECKING:

@@ -40,6 +40,8 @@ class ContractServer:
         bodies: the bodies of `POST /task`, as they came.
         headers: the headers of every request, as they came.
         records: the durable tasks.
+        workers: what `GET /workers` shows.
+        redirect: where every request is sent to instead.
         refusals: answered to the next requests instead of anything else.
         left: names of streams that were cancelled before their end.
         cuts: seconds after which the connection of the next stream is cut, then of the one after it.
@@ -56,7 +58,9 @@ class ContractServer:
         self.left: list[str] = []
         self.cuts: list[float] = []
         self.workers: list[Input] = []
+        self.redirect: str | None = None
         self._made = 0
+        self._transports: set[asyncio.Transport] = set()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._sinks: dict[str, StreamSink] = {}
         app = web.Application(middlewares=[self._guard])
@@ -90,6 +94,16 @@ class ContractServer:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         await self._runner.cleanup()
 
+    async def abort_connections(self) -> None:
+        """Cut every connection, as a process that is killed does."""
+        for transport in self._transports:
+            transport.abort()
+        await asyncio.sleep(0)
+
+    def forget_streams(self) -> None:
+        """Keep no stream for readers that come back."""
+        self._sinks.clear()
+
     def finish(self, task_id: str, **members: object) -> None:
         """End a durable task: `status` and what else its record says."""
         self.records[task_id] |= {"finished_at": AT.isoformat(), **members}
@@ -100,6 +114,10 @@ class ContractServer:
     ) -> web.StreamResponse:
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         headers = _edge_headers(request)
+        if isinstance(request.transport, asyncio.Transport):
+            self._transports.add(request.transport)
+        if self.redirect is not None:
+            raise web.HTTPTemporaryRedirect(self.redirect)
         if self.refusals:
             return _response(render_failure(self.refusals.pop(0), headers))
         if request.path != "/health" and headers.authorization != f"Bearer {KEY}":
@@ -133,7 +151,7 @@ class ContractServer:
         self._sinks[task_id] = sink
         producer = asyncio.create_task(self._produce(sink, name, pieces))
         self._running[task_id] = producer
-        sink.bind(task_id, on_grant=lambda size: None, on_leave=producer.cancel)
+        sink.bind(task_id, on_grant=_no_credit, on_leave=lambda: _cancel(producer))
         return await self._read(request, sink, 0)
 
     async def _read(
@@ -263,3 +281,11 @@ async def fail(given: Input) -> object:
     """Fail as a function that raised."""
     reason = Failure("function_error", str(given.get("text", "boom")), error_type="ValueError")
     raise FunctionError(failure=reason)
+
+
+def _no_credit(size: int) -> None:
+    """Take no notice: the fake's functions wait for nobody."""
+
+
+def _cancel(producer: asyncio.Task[None]) -> None:
+    producer.cancel()

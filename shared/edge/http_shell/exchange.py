@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from shared.task import Outcome, Piece
 
-CORRELATION = "cabrank.correlation_id"  # where a request keeps its correlation id
+CORRELATION = web.RequestKey("correlation_id", str)  # where a request keeps its correlation id
 
 
 def edge_headers(request: web.BaseRequest) -> EdgeHeaders:

@@ -25,7 +25,7 @@ def _through(wire: bytes) -> list[object]:
         (Piece(1, PieceKind.JSON, b'{"n": 1}'), Chunk(4, {"n": 1})),
         (Piece(1, PieceKind.JSON, b'{"base64": "not base64!"}'), Chunk(4, {"base64": "not base64!"})),
         (Piece(1, PieceKind.JSON, b"null"), Chunk(4, None)),
-        (Piece(1, PieceKind.PROGRESS, b'{"done":1,"total":4,"message":"x"}'), Progress(4, done=1, total=4, message="x")),
+        (Piece(1, PieceKind.PROGRESS, b'{"done":1,"total":4,"message":"x"}'), Progress(4, None, 1, 4, "x")),
         (Piece(1, PieceKind.PROGRESS, b'{"fraction":0.5}'), Progress(4, fraction=0.5)),
         (Piece(1, PieceKind.PROGRESS, b'{"fraction":true,"message":7}'), Progress(4)),
     ],

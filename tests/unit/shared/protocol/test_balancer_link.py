@@ -57,10 +57,17 @@ class Bench:
         self.wire.awake = False
         return [each for frame in iter(self.link.flush, None) for each in decoded(frame)]
 
-    def dispatch(self, token: str = "t1", input: bytes = b"{}", **more: bytes) -> int:
+    def dispatch(
+        self, token: str = "t1", input: bytes = b"{}", metadata: bytes | None = None
+    ) -> int:
         """Send a dispatch."""
         return self.link.dispatch(
-            token=token, task_id=f"id-{token}", function="hello", mode="sync", input=input, **more
+            token=token,
+            task_id=f"id-{token}",
+            function="hello",
+            mode="sync",
+            input=input,
+            metadata=metadata,
         )
 
 

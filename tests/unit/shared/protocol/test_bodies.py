@@ -136,6 +136,16 @@ def test_no_more_bytes_are_on_their_way_than_a_reader_has_room_for() -> None:
     assert tokens == {str(n) for n in range(1, giants + 1)}
 
 
+def test_a_body_that_has_ended_gives_its_room_back() -> None:
+    """However much has been sent, the next body starts."""
+    turns = BodyTurns()
+    data = bytes(MAX_BODY)
+    for n in range(2 * MAX_BODIES_BYTES // MAX_BODY + 1):
+        turns.add(str(n), Large(data, lambda part, last, n=n: Body(str(n), part, last)))
+    ended = [part.token for part in parts_of(turns) if part.last]
+    assert len(ended) == 2 * MAX_BODIES_BYTES // MAX_BODY + 1
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_dropped_body_leaves_nothing(begun: bool) -> None:
     """What is dropped is not sent; the reader of a begun body is owed a stop."""

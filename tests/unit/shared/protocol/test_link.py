@@ -74,6 +74,7 @@ def test_nothing_is_delivered_after_closed(role: Role) -> None:
     """What a killed link had not read yet counts for nothing."""
     role.link.closed(role.pair.now_s)
     role.say(Ping(1), Goodbye("late"))
+    role.link.receive(b"noise", role.pair.now_s)
     role.link.tick(role.pair.now_s + 99)
     role.link.closed(role.pair.now_s)
     assert role.handler.told == []

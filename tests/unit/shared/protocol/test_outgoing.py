@@ -23,6 +23,10 @@ def frames_of(out: Outgoing) -> list[list[Message]]:
     return frames
 
 
+def _mark(message: Message) -> object:
+    return message.n if isinstance(message, Ping) else isinstance(message, Body) and message.last
+
+
 def test_messages_that_are_ready_together_leave_together() -> None:
     """One frame carries all small messages."""
     out = Outgoing()
@@ -85,8 +89,19 @@ def test_what_follows_a_body_comes_after_it() -> None:
     out.push_body("a", large("a", 1))
     out.push_behind("a", Ping(3), 10)
     frames = frames_of(out)
-    flat = [m.n if isinstance(m, Ping) else m.last for frame in frames for m in frame]
+    flat = [_mark(message) for frame in frames for message in frame]
     assert flat == [2, False, True, 1, True, 3]
+
+
+def test_a_second_body_does_not_overtake_what_waited_behind_the_first() -> None:
+    """Followers that fill several frames all leave before the next body of their token."""
+    out = Outgoing()
+    out.push_body("a", large("a", PART_BYTES + 1))
+    for n in range(4):
+        out.push_behind("a", Ping(n), FRAME_BYTES + 1)
+    out.push_body("a", large("a", 1))
+    kinds = [type(message) for frame in frames_of(out) for message in frame]
+    assert kinds == [Body, Body, Ping, Ping, Ping, Ping, Body]
 
 
 def test_the_front_is_before_everything() -> None:

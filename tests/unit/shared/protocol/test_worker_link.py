@@ -224,7 +224,7 @@ def test_what_cannot_run_is_refused_before_a_slot_is_asked_for(
 ) -> None:
     """A refusal of the link itself takes no slot."""
     bench = Bench()
-    bench.say(dispatch(1, **change))
+    bench.say(msgspec.structs.replace(dispatch(1), **change))
     (refused,) = bench.sent()
     assert isinstance(refused, m.Refused)
     assert refused.code == code

@@ -11,7 +11,9 @@ from worker import Context, function
 
 
 @function
-async def hello(name: Annotated[str, Field(min_length=2, max_length=20)] = "World") -> dict[str, str]:
+async def hello(
+    name: Annotated[str, Field(min_length=2, max_length=20)] = "World",
+) -> dict[str, str]:
     """Greets someone."""
     return {"message": f"Hello {name}!"}
 
