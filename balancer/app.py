@@ -15,8 +15,7 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
+from balancer.api.fast import FastDesk
 from balancer.api.server import Apis, build
 from balancer.config import KEYS_DIRECTORY
 from balancer.core.settings import Settings
@@ -30,6 +29,7 @@ from balancer.maintenance.pruner import Pruner
 from balancer.store.open import open_store
 from balancer.store.sealing import Sealer
 from shared.client.webhook_sender import WebhookSender
+from shared.edge.fast_lane import FastLane
 from shared.edge.http_shell import EdgeRunner
 from shared.errors import ConfigError, Failure, failure
 from shared.log import Log, TaskLog, setup_logging
@@ -47,8 +47,9 @@ if TYPE_CHECKING:
     from shared.url_guard import UrlRules
 
 SOFTWARE = version("cabrank")
+SERVER = f"cabrank/{SOFTWARE}"
+BACKLOG = 1024  # connections that wait to be accepted
 DRAIN_POLL_S = 0.05
-GOODBYE_S = 0.2  # what a goodbye takes to leave on a loopback or a LAN
 
 
 class Balancer:
@@ -140,7 +141,17 @@ class Balancer:
         runner = EdgeRunner(build(apis), self._ids, shutdown_timeout_s=1.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listener, backlog=1024).start()
+        assert runner.server is not None
+        lane = FastLane(
+            FastDesk(self.engine, self.settings.lb_auth_key or ""), runner.server, self._ids,
+            self._clock, body_limit=self.settings.request_body_limit, software=SERVER,
+        )  # fmt: skip
+        lane.start()
+        self._stack.callback(lane.abort)
+        self._stack.callback(lane.close)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lane, sock=listener, backlog=BACKLOG)
+        self._stack.callback(server.close)
 
     async def drain(self) -> None:
         """Take nothing new and wait until every call has ended, or TERMINATION_GRACE is over."""
@@ -152,8 +163,7 @@ class Balancer:
 
     async def stop(self) -> None:
         """Close everything, in the reverse order of `start`."""
-        self.fleet.goodbye()
-        await asyncio.sleep(GOODBYE_S)
+        await self.fleet.part()
         await self._stack.aclose()
 
     async def failed(self) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
 from shared.errors import ConfigError
+from shared.protocol.limits import MAX_BODY
 from shared.settings import SETTINGS, LogLevel, Size, Switch, is_loopback, load
 from shared.system import local_keys
 
@@ -101,7 +102,12 @@ class BalancerSettings(BaseSettings):
     result_retention: int = Field(
         86_400, ge=1, description="Seconds a finished durable task is kept."
     )
-    request_body_limit: Size = Field(10 * 1024**2, ge=1024, description="Largest request body.")
+    request_body_limit: Size = Field(
+        10 * 1024**2,
+        ge=1024,
+        le=MAX_BODY,
+        description="Largest request body; a link carries up to 64mb.",
+    )
     webhook_timeout: int = Field(5000, ge=1, description="Milliseconds one delivery may take.")
     webhook_max_retries: int = Field(3, ge=0, le=100, description="Tries after the first.")
     webhook_retry_delay: int = Field(

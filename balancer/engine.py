@@ -18,6 +18,7 @@ from balancer.delivery.journal import Journal
 from balancer.fleet.input_schema import InputSchemas
 from shared.errors import Failure, failure
 from shared.ids import TaskId, Token, WorkerId
+from shared.protocol.limits import MAX_BODY
 from shared.task import Mode, Piece, PieceKind
 from shared.task_state import TaskEvent
 
@@ -117,7 +118,6 @@ class Engine:
         refused = await self._durable.accept(task)
         if refused is not None:
             return self._journal.rejected(refused, request.correlation_id)
-        self._enqueue(task)
         return task
 
     def cancel(self, task_id: TaskId, reason: str = "cancelled") -> bool:
@@ -226,8 +226,10 @@ class Engine:
         self.acknowledge(worker, token)
 
     def link_lost(self, worker: WorkerId) -> None:
-        """Note that a worker's link is closed."""
-        self._ports.pop(worker, None)
+        """Note that a worker's link is closed.
+
+        Its port stays: a closed link drops what it is told, and plain HTTP can still end calls.
+        """
         self._scheduler.link_lost(worker, self._clock.monotonic())
 
     def silent(self, worker: WorkerId) -> None:
@@ -315,6 +317,8 @@ class Engine:
     def _lane(self, request: TaskRequest, *, durable: bool) -> LaneKey | Failure:
         if self._closing:
             return failure("shutting_down", retry_after_s=5)
+        if len(request.input) + len(request.metadata or b"") > MAX_BODY:
+            return failure("body_too_large")  # no link carries it, whatever REQUEST_BODY_LIMIT says
         group = request.group or self._scheduler.only_group(request.function, request.contract)
         if isinstance(group, Failure):
             return group

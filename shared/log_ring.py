@@ -230,6 +230,11 @@ class LogRing:
         self._followers.append(follower)
         return follower
 
+    @property
+    def followers(self) -> int:
+        """Return how many follow."""
+        return len(self._followers)
+
     def unsubscribe(self, follower: Subscription) -> None:
         """Forget a follower; a second time does nothing."""
         if follower in self._followers:

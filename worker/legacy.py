@@ -47,11 +47,13 @@ class LegacySocket:
     Args:
         key: LB_AUTH_KEY.
         view: what to tell.
+        interval_s: between two reports when nothing changes.
     """
 
-    def __init__(self, key: str, view: SlotView) -> None:
+    def __init__(self, key: str, view: SlotView, *, interval_s: float = INTERVAL_S) -> None:
         self._key = key.encode()
         self._view = view
+        self._interval_s = interval_s
         self._open: set[web.WebSocketResponse] = set()
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
@@ -98,7 +100,7 @@ class LegacySocket:
         """Send the slots each second and on each change; changes during a send share the next one."""
         while True:
             try:
-                async with asyncio.timeout(INTERVAL_S):
+                async with asyncio.timeout(self._interval_s):
                     await changed.wait()
             except TimeoutError:
                 pass

@@ -93,6 +93,7 @@ class Peer:
                 durable=attempt.durable,
                 attempt=attempt.attempt,
                 function=attempt.function,
+                pieces=attempt.channel.window.kept() if attempt.streams and attempt.channel else (),
             )
             self._outbox.put(entry)
         if self.session is not None:
@@ -119,13 +120,17 @@ class Peers:
         self.engine = engine
         self.identity = identity
         self.facts = facts
-        self.outbox = outbox or Outbox()
+        self.outbox = Outbox() if outbox is None else outbox
         self._peers: dict[str, Peer] = {}
         self._functions = msgspec.json.encode([spec.wire() for spec in engine.specs()])
         self._facts_s = 0.0
         self._full = False
         engine.join(self)
         facts.on_change(self.tell_facts)
+
+    def __len__(self) -> int:
+        """Return the balancers that are known."""
+        return len(self._peers)
 
     def sessions(self) -> list[LinkSession]:
         """Return the links that are up."""

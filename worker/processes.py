@@ -92,6 +92,11 @@ class ProcessPool:
         """Return the children that live."""
         return len(self._children)
 
+    @property
+    def ready(self) -> int:
+        """Return the children that wait for work."""
+        return len(self._idle)
+
     def prepare(self) -> None:
         """Start the children that are kept ready, without waiting for them."""
         for _ in range(self._warm - len(self._idle)):

@@ -15,8 +15,11 @@ from worker.core.slot_gate import Claimant
 from worker.peers import Peer, Peers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from shared.protocol.messages import Dispatch, Hello
     from shared.protocol.worker_link import WorkerLink
+    from shared.task import Piece
     from worker.authoring.task_function import Function
 
 STALL_WINDOW_S = 30.0  # a link that stays silent so long has lost its other end
@@ -62,8 +65,10 @@ class LinkSession:
         self._engine.gate.join(self._claimant)
         running, waiting = self._peers.running(peer), self._peers.waiting(peer)
         for attempt in running:
-            self._resend(peer, attempt)
+            if attempt.owner is peer and attempt.channel is not None:
+                self._resend(attempt.token, attempt.channel.window.kept())
         for entry in waiting:
+            self._resend(entry.finished.token, entry.pieces)
             self.link.finished(entry.finished, entry.result)
         self._lost = False
         _log.event("link.connected", peer=peer.id, running=len(running), results=len(waiting))
@@ -203,8 +208,7 @@ class LinkSession:
             number=dispatch.n,
         )
 
-    def _resend(self, peer: Peer, attempt: Attempt) -> None:
+    def _resend(self, token: str, pieces: Sequence[Piece]) -> None:
         """Send again the pieces that the balancer may not have; it knows them by their numbers."""
-        if attempt.owner is peer and attempt.channel is not None:
-            for piece in attempt.channel.window.kept():
-                self.link.chunk(attempt.token, piece.seq, piece.kind, piece.data)
+        for piece in pieces:
+            self.link.chunk(token, piece.seq, piece.kind, piece.data)

@@ -2,14 +2,118 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from balancer.api.openapi_routes import OTHER_PATHS, SCHEMAS
+from shared.edge import openapi
+from shared.edge.openapi import JsonObject, errors, ref, task_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from balancer.fleet.worker import FleetWorker
+    from shared.ids import LaneKey
+
+_CODES = (
+    "unauthorized", "body_too_large", "bad_request", "invalid_json", "invalid_request",
+    "invalid_priority", "invalid_function", "invalid_contract", "invalid_input", "invalid_mode",
+    "invalid_webhook", "invalid_field", "invalid_params", "group_not_found", "contract_not_found",
+    "function_not_found", "streaming_not_supported", "no_worker_available", "queue_full",
+    "queue_timeout", "function_error", "timeout", "worker_lost", "cancelled", "store_unavailable",
+    "shutting_down",
+)  # fmt: skip
 
 
-def document(workers: Iterable[FleetWorker], version: str) -> dict[str, object]:
-    """Return the document."""
-    return {}
+def document(workers: Iterable[FleetWorker], version: str) -> JsonObject:
+    """Return the document.
+
+    Args:
+        workers: the fleet; a function is listed once, as its first worker announces it.
+        version: of the software.
+    """
+    schemas: JsonObject = {**openapi.SCHEMAS, **SCHEMAS}
+    bodies: dict[LaneKey, JsonObject] = {}
+    for worker in workers:
+        if worker.pool is None:
+            continue
+        for spec in worker.functions.values():
+            lane = (*worker.pool, spec.name)
+            if lane not in bodies and spec.name not in worker.differences:
+                bodies[lane] = _of_group(task_body(spec, worker.pool[1], schemas), worker.pool[0])
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Cabrank balancer",
+            "version": version,
+            "description": "Holds the queue and hands each task to the next free slot of the fleet.",
+        },
+        "paths": {"/task": {"post": _post_task(list(bodies.values()))}, **OTHER_PATHS},
+        "components": {"securitySchemes": _SECURITY, "schemas": schemas},
+        "security": [{"authorization": []}, {"lb": []}],
+    }
+
+
+def _of_group(body: JsonObject, group: str) -> JsonObject:
+    properties = cast("JsonObject", body["properties"])
+    only = {"const": group, "description": "Needed when several groups host the function."}
+    return {**body, "properties": {**properties, "group": only}}
+
+
+def _post_task(bodies: list[JsonObject]) -> JsonObject:
+    schema: JsonObject = {"anyOf": bodies} if bodies else ref("Task")
+    return {
+        "operationId": "submitTask",
+        "summary": "Submit a task",
+        "description": (
+            "Answers in the same call (`sync`), piece by piece (`stream`), or with 202 once the task is "
+            "committed, and later to a URL (`webhook`)."
+        ),
+        "parameters": [
+            {
+                "name": "x-wr-auth", "in": "header", "schema": {"type": "string"},
+                "description": "Key of a plain HTTP worker.",
+            },
+            {
+                "name": "x-correlation-id", "in": "header",
+                "schema": {"type": "string", "maxLength": 128},
+                "description": "Returned, logged and passed on; made when absent.",
+            },
+            {
+                "name": "Prefer", "in": "header", "schema": {"type": "string"},
+                "description": "`respond-async`: 202 at once, the result is kept.",
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": schema},
+                "application/msgpack": {"schema": schema},
+            },
+        },
+        "responses": {"200": _RESULT, "202": _ACCEPTED, **errors(_CODES)},
+    }  # fmt: skip
+
+
+_SECURITY: JsonObject = {
+    "authorization": {
+        "type": "apiKey", "in": "header", "name": "Authorization",
+        "description": "LB_AUTH_KEY, with or without `Bearer `.",
+    },
+    "lb": {"type": "apiKey", "in": "header", "name": "x-lb-auth", "description": "LB_AUTH_KEY."},
+}  # fmt: skip
+
+_RESULT: JsonObject = {
+    "description": "sync: the result. stream: the pieces.",
+    "content": {
+        "application/json": {"schema": ref("Result")},
+        "text/plain": {"schema": {"type": "string"}},
+        "text/event-stream": {"schema": {"type": "string"}},
+        "application/x-ndjson": {"schema": {"type": "string"}},
+    },
+}
+
+_ACCEPTED: JsonObject = {
+    "description": "Committed to the store.",
+    "headers": {"Location": {"schema": {"type": "string"}, "description": "/tasks/{id}"}},
+    "content": {"application/json": {"schema": ref("Accepted")}},
+}

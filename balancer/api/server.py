@@ -15,8 +15,8 @@ from balancer.api.views import TaskViews
 from balancer.api.workers import WorkersApi
 from shared.edge.answers import render_failure
 from shared.edge.codec import authorize_balancer
-from shared.edge.http_shell.docs_pages import DocsPages
 from shared.edge.http_shell import answer_logs, edge_application, edge_headers, respond
+from shared.edge.http_shell.docs_pages import DocsPages
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

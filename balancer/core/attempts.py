@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Refusals that say "not here, not now"; all others say that the task cannot run.
 NOT_NOW = frozenset({"maintenance", "no_slot", "queue_full", "shutting_down"})
 # Failures that say that the worker, not the function, ended the attempt.
-LOSSES = frozenset({"worker_lost", "worker_unreachable", "shutting_down"})
+LOSSES = frozenset({"worker_lost", "shutting_down"})
 
 _SUCCEEDED = TaskStatus.SUCCEEDED
 _RUNNING = TaskStatus.RUNNING
@@ -100,8 +100,8 @@ class Attempts:
             return
         del worker.running[token]
         worker.ledger.ended()
-        task.number -= 1
         if code in NOT_NOW:
+            task.number -= 1
             self._requeue(task, TaskEvent.REFUSED, code)
         else:
             known = code if code in CODES else "internal_error"
@@ -140,22 +140,22 @@ class Attempts:
 
     # What happens to workers
 
-    def lost(self, worker: LiveWorker, now_s: float, *, reachable: bool = False) -> None:
+    def lost(self, worker: LiveWorker, *, reachable: bool = False) -> None:
         """Count every attempt of a worker as lost; it is told so when it may still hear."""
         for token, task in list(worker.running.items()):
             if self._release(worker, token, "superseded", tell=reachable):
-                self._after_loss(task, now_s)
+                self._after_loss(task)
             else:
                 self._give_back(task)
         self._dispatcher.refresh(worker)
 
-    def undelivered(self, worker: LiveWorker, named: set[Token], now_s: float) -> None:
+    def undelivered(self, worker: LiveWorker, named: set[Token]) -> None:
         """Take back what was sent on the last link and is not named on this one: it never arrived."""
         for token in [token for token in worker.running if token not in named]:
             task = worker.running.pop(token)
             worker.loading.discard(token)
             if task.streams and task.pieces:
-                self._after_loss(task, now_s)  # it did arrive, whatever the worker says
+                self._after_loss(task)  # it did arrive, whatever the worker says
             else:
                 self._give_back(task)
 
@@ -198,8 +198,9 @@ class Attempts:
     def _ended_badly(self, task: LiveTask, outcome: Outcome, now_s: float) -> None:
         why = outcome.failure or failure("function_error")
         if outcome.status is TaskStatus.CANCELLED or why.code in LOSSES:
-            # Nobody here asked for it, so its worker gave it up: as good as lost.
-            self._after_loss(task, now_s)
+            # Nobody here asked for it, so its worker gave it up: as good as lost. One that stops in
+            # good order says nothing about the task.
+            self._after_loss(task, died=why.code != "shutting_down")
             return
         task.attempts += 1
         spec = self._directory.spec(task.lane)
@@ -214,8 +215,8 @@ class Attempts:
         else:
             self.fail(task, why)
 
-    def _after_loss(self, task: LiveTask, now_s: float) -> None:
-        task.deaths += 1
+    def _after_loss(self, task: LiveTask, *, died: bool = True) -> None:
+        task.deaths += died
         next_step = after_loss(task, self._directory.spec(task.lane), self._settings)
         if next_step is AfterLoss.REQUEUE:
             task.queue_deadline_s = None  # it had its slot in time

@@ -228,11 +228,8 @@ def _limit_s(task: LiveTask) -> float | None:
 
 def _room_s(lane: Lane, now_s: float) -> float:
     """Return the seconds after which a tenth of a full lane should have gone, at its recent pace."""
-    if lane.full_s is None:
+    if lane.full_s is None or now_s - lane.full_s > MAX_RETRY_S:
         lane.full_s, lane.full_at = now_s, lane.dispatched
-        return MIN_RETRY_S
     past_s, gone = now_s - lane.full_s, lane.dispatched - lane.full_at
-    if past_s >= MAX_RETRY_S:
-        lane.full_s, lane.full_at = now_s, lane.dispatched
-    needed = lane.waiting * ROOM
-    return min(max(needed * past_s / gone if gone else past_s, MIN_RETRY_S), MAX_RETRY_S)
+    needed_s = lane.waiting * ROOM * past_s / gone if gone else past_s
+    return min(max(needed_s, MIN_RETRY_S), MAX_RETRY_S)

@@ -88,9 +88,9 @@ class Fleet:
                 self.forget(worker, now_s)
             worker = self._workers[facts.worker] = LiveWorker(facts)
         elif worker.boot != facts.boot:
-            self._attempts.lost(worker, now_s)
+            self._attempts.lost(worker)
         elif worker.kind != HTTP:
-            self._attempts.undelivered(worker, {held.token for held in holding}, now_s)
+            self._attempts.undelivered(worker, {held.token for held in holding})
         self.windows.stop(worker.id)
         worker.silent = False
         worker.told = None
@@ -111,6 +111,7 @@ class Fleet:
         """Give a worker whose link has closed nothing, and some time to come back."""
         if not worker.up and worker.id in self.windows:
             return
+        worker.silent = False
         self._directory.set_up(worker, False, now_s)
         self._refresh(worker)
         patience_s = (
@@ -147,7 +148,7 @@ class Fleet:
 
     def forget(self, worker: LiveWorker, now_s: float) -> None:
         """Drop a worker; what it still runs is lost."""
-        self._attempts.lost(worker, now_s, reachable=worker.up)
+        self._attempts.lost(worker, reachable=worker.up)
         self._directory.leave(worker, now_s)
         self.windows.stop(worker.id)
         del self._workers[worker.id]
@@ -159,7 +160,7 @@ class Fleet:
             reachable = worker.up
             # An open link on which nothing comes is no better than none, as far as callers go.
             self._directory.set_up(worker, False, now_s)
-            self._attempts.lost(worker, now_s, reachable=reachable)
+            self._attempts.lost(worker, reachable=reachable)
 
     def _move(self, worker: LiveWorker, facts: WorkerFacts, now_s: float) -> None:
         """Put a worker among those that now host the same."""

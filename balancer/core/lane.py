@@ -28,7 +28,7 @@ class Lane:
         down: it has had a host, and no host of it is up now.
         deserted: it has been down for NO_WORKER_WAIT.
         dispatched: tasks taken from the queue so far.
-        full_s, full_at: when the queue was last looked at for a rate, and `dispatched` then.
+        full_s, full_at: since when its pace is measured, for Retry-After, and `dispatched` then.
     """
 
     __slots__ = (

@@ -72,6 +72,10 @@ class LiveWorker:
         self.learn(facts)
         self.ledger = HttpSlots() if facts.kind == HTTP else SlotLedger()
 
+    def __lt__(self, other: LiveWorker) -> bool:
+        """Break the tie between two lives of one worker: one of the two ranks is stale."""
+        return False
+
     def learn(self, facts: WorkerFacts) -> None:
         """Take what it announced; the caller has taken it out of its shape before."""
         self.boot: BootId = facts.boot

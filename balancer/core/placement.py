@@ -38,6 +38,10 @@ class IdleWorkers:
         self._workers = workers
         self._heap: list[Rank] = []
 
+    def __len__(self) -> int:
+        """Return the entries held, stale ones included."""
+        return len(self._heap)
+
     def best(self) -> Rank | None:
         """Return the rank of the best idle worker, which ends with it, or None when none is idle."""
         heap = self._heap
@@ -88,6 +92,10 @@ class LaneHeads:
     def __init__(self) -> None:
         self._heap: list[Head] = []
         self._listed: dict[Lane, Head] = {}  # the one entry of each lane that is not stale
+
+    def __len__(self) -> int:
+        """Return the entries held, stale ones included."""
+        return len(self._heap)
 
     def offer(self, lane: Lane, priority: float, seq: int) -> None:
         """Enter a lane whose first task has become this one."""

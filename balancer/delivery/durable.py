@@ -62,18 +62,18 @@ class DurableTasks:
         wall: turns monotonic seconds into wall clock times.
         sealer: seals worker keys.
         max_durable: unfinished durable tasks that may be kept.
-        orphaned: takes a task that was committed after its caller had left.
+        accepted: takes a task as soon as it is committed, whether or not its caller still waits.
     """
 
     def __init__(
         self, store: Store, wall: WallClock, sealer: Sealer, max_durable: int,
-        orphaned: Callable[[LiveTask], None],
+        accepted: Callable[[LiveTask], None],
     ) -> None:  # fmt: skip
         self._store = store
         self._wall = wall
         self._sealer = sealer
         self._max_durable = max_durable
-        self._orphaned = orphaned
+        self._accepted = accepted
         self._unfinished = 0
         self._held_bytes = 0
         self._order = 0
@@ -94,23 +94,22 @@ class DurableTasks:
         self._unfinished += 1
         self._order += 1
         stored = self._stored(task, self._order)
-        committed: asyncio.Future[Unavailable | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Unavailable | None] = asyncio.get_running_loop().create_future()
 
         def done(error: Unavailable | None) -> None:
-            if not committed.done():
-                committed.set_result(error)
-            elif error is None and committed.cancelled():
-                # The caller left while the commit was under way. It was never told that the task was
-                # accepted, but the store says that it was, so the task must run.
-                self._orphaned(task)
+            # Not in the caller's coroutine: it may have been cancelled meanwhile. Then nobody was told
+            # that the task was accepted, but the store says that it was, so it must run.
+            if error is None:
+                self._leave_input(task)
+                self._accepted(task)
+            else:
+                self._unfinished -= 1
+            if not answer.cancelled():
+                answer.set_result(error)
 
         self._store.tasks.accept(stored, done)
-        error = await committed
-        if error is not None:
-            self._unfinished -= 1
-            return failure("store_unavailable", retry_after_s=1)
-        self._leave_input(task)
-        return None
+        error = await answer
+        return None if error is None else failure("store_unavailable", retry_after_s=1)
 
     def started(self, task: LiveTask) -> None:
         """Note that an attempt began."""

@@ -1,41 +1,50 @@
 """A worker that speaks only the HTTP contract: Andera's, or anything else with `POST /task`.
 
-Slots come from its slot socket (contract §7), else from /health; tasks go by HTTP. Such a worker
-queues for itself and cannot resume, so the promises of one slot one task and of resume do not hold
-for it; a call that breaks counts as a lost worker.
+Slots come from its slot socket (`fleet/slot_socket.py`), else from /health; tasks go by HTTP. Such a
+worker queues for itself and cannot resume, so the promises of one slot one task and of resume do not
+hold for it; a call that breaks counts as a lost worker. A call does not depend on the slot socket or
+on /health: it goes on while they come and go.
 """
 
 from __future__ import annotations
 
 import asyncio
 import codecs
-import json
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
-from websockets.typing import Subprotocol
 
 from balancer.fleet.replies import outcome_of_reply
-from shared.errors import Failure
-from shared.ids import TaskId, Token
+from shared.errors import Failure, failure
 from shared.slot_report import SlotReport
 from shared.task import Mode, Outcome, PieceKind
 from shared.task_state import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from balancer.core.live_task import LiveTask
     from balancer.fleet.ports import FleetEvents
     from balancer.fleet.worker import FleetWorker
+    from shared.ids import TaskId, Token
 
-MAX_MESSAGE = 1024 * 1024  # bytes of one message of the slot socket
 MAX_REPLY = 64 * 1024**2  # bytes of one answer; what a link carries too
 PIECE = 64 * 1024  # bytes read at once from a stream
-CONNECT_S = 3.0
+ORDER_TIMEOUT_S = 5.0  # of POST /on and /off
+# Node, which Andera runs on, closes a connection that is idle for 5 s: one that may be closing just
+# now must not get a task, which could not be sent again without running twice.
+KEEP_ALIVE_S = 3.0
+
+
+def worker_session(connect_timeout_s: float) -> aiohttp.ClientSession:
+    """Return a session for calls to workers.
+
+    Slots bound the calls, not the connector; and but for connecting there is no time-out: a task's
+    deadline is the only one (a hidden cap would end long tasks, fault 14).
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+        timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout_s),
+    )
 
 
 class _Call:
@@ -70,12 +79,11 @@ class HttpWorkerPort:
         lb_key: LB_AUTH_KEY.
         auth_key: the worker's key unless its entry or the task names one.
         stream_credit: bytes of pieces under way in one stream.
-        changed: called when something shown of the worker changed.
     """
 
     def __init__(
         self, worker: FleetWorker, events: FleetEvents, session: aiohttp.ClientSession, *,
-        lb_key: str, auth_key: str, stream_credit: int, changed: Callable[[FleetWorker], None],
+        lb_key: str, auth_key: str, stream_credit: int,
     ) -> None:  # fmt: skip
         self.worker = worker
         self._events = events
@@ -83,7 +91,6 @@ class HttpWorkerPort:
         self._lb_key = lb_key
         self._auth_key = auth_key
         self._stream_credit = stream_credit
-        self._changed = changed
         self._calls: dict[Token, _Call] = {}
 
     # The engine's port
@@ -92,13 +99,9 @@ class HttpWorkerPort:
         """Start a call."""
         if task.token is None:
             return False
-        call = _Call(self._stream_credit)
-        self._calls[task.token] = call
-        serve = self._stream if task.request.mode is Mode.STREAM else self._answer
+        call = self._calls[task.token] = _Call(self._stream_credit)
         call.job = asyncio.get_running_loop().create_task(
-            self._guarded(
-                task.token, task.id, serve(call, task, task.token, self._body(task, body))
-            )
+            self._serve(call, task, task.token, self._body(task, body))
         )
         return True
 
@@ -120,8 +123,23 @@ class HttpWorkerPort:
     def demand(self, count: int, best_priority: float) -> None:
         """Do nothing: such a worker does not share its slots."""
 
+    # The dialer's
+
+    async def order(self, on: bool) -> Failure | None:
+        """Order the worker into maintenance or back; returns why it does not obey, or None."""
+        limit = aiohttp.ClientTimeout(total=ORDER_TIMEOUT_S)
+        url = f"{self.worker.entry.url}/{'off' if on else 'on'}"
+        try:
+            async with self._session.post(url, headers=self._keys(None), timeout=limit) as reply:
+                if reply.status == 200:
+                    return None
+                return failure("worker_unreachable", f"Worker answered {reply.status}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            text = f"Worker could not be reached: {type(exc).__name__}"
+            return failure("worker_unreachable", text)
+
     async def close(self) -> None:
-        """End every call."""
+        """End every call; who waits for one must be told by the caller."""
         jobs = [call.job for call in self._calls.values() if call.job is not None]
         for job in jobs:
             job.cancel()
@@ -129,11 +147,13 @@ class HttpWorkerPort:
 
     # Calls
 
+    def _keys(self, own: str | None) -> dict[str, str]:
+        key = own or self.worker.entry.auth_key or self._auth_key
+        return {"authorization": key, "x-lb-auth": self._lb_key}
+
     def _headers(self, task: LiveTask) -> dict[str, str]:
-        key = task.request.worker_key or self.worker.entry.auth_key or self._auth_key
         return {
-            "authorization": key,
-            "x-lb-auth": self._lb_key,
+            **self._keys(task.request.worker_key),
             "content-type": "application/json",
             "x-correlation-id": task.request.correlation_id,
         }
@@ -153,34 +173,36 @@ class HttpWorkerPort:
             fields["timeout_s"] = task.request.timeout_s
         return msgspec.json.encode(fields)
 
-    async def _guarded(
-        self, token: Token, task_id: TaskId, call: Coroutine[object, object, None]
-    ) -> None:
+    async def _serve(self, call: _Call, task: LiveTask, token: Token, body: bytes) -> None:
         try:
-            await call
-        except aiohttp.ClientConnectorError as exc:
+            if task.request.mode is Mode.STREAM:
+                await self._stream(call, task, token, body)
+            else:
+                await self._answer(task, token, body)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             # Nothing was sent, so nothing ran: back to its place, and no task until the next report.
             report = SlotReport(limit=self.worker.report.limit if self.worker.report else 0)
             self._events.refused(self.worker.id, token, "no_slot", str(exc), report)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
+        except Exception as exc:  # whatever it was, the attempt must not be waited for any longer
             lost = Failure("worker_lost", f"The call to the worker broke: {type(exc).__name__}")
-            self._finish(token, task_id, Outcome(TaskStatus.FAILED, None, lost))
+            self._finish(token, task.id, Outcome(TaskStatus.FAILED, None, lost))
         finally:
             self._calls.pop(token, None)
 
-    async def _answer(self, call: _Call, task: LiveTask, token: Token, body: bytes) -> None:
+    async def _answer(self, task: LiveTask, token: Token, body: bytes) -> None:
         async with self._session.post(
             f"{self.worker.entry.url}/task", data=body, headers=self._headers(task)
         ) as reply:
-            raw = await _read_bounded(reply)
-            self._end(token, task.id, reply.status, raw)
+            self._end(token, task.id, reply.status, await _read_bounded(reply))
 
     async def _stream(self, call: _Call, task: LiveTask, token: Token, body: bytes) -> None:
+        # A worker that may compress keeps the pieces back until there is enough (fault 7).
+        headers = {**self._headers(task), "accept-encoding": "identity"}
         async with self._session.post(
-            f"{self.worker.entry.url}/task", data=body, headers=self._headers(task)
+            f"{self.worker.entry.url}/task", data=body, headers=headers
         ) as reply:
             if reply.status != 200 or reply.content_type == "application/json":
-                # Andera refuses a stream with status 200 and an error as JSON.
+                # Andera refuses a stream with status 200 and an error as JSON (fault 8).
                 self._end(token, task.id, reply.status, await _read_bounded(reply), stream=True)
                 return
             seq = 0
@@ -209,67 +231,6 @@ class HttpWorkerPort:
 
     def _finish(self, token: Token, task_id: TaskId, outcome: Outcome) -> None:
         self._events.finished(self.worker.id, token, task_id, outcome)
-
-    # Slots
-
-    async def watch(self, heartbeat_s: float, timeout_s: float) -> None:
-        """Follow the slot socket until it closes.
-
-        Raises:
-            OSError, TimeoutError, WebSocketException: it cannot be opened, or the worker is silent.
-        """
-        scheme, _, address = self.worker.entry.url.partition("://")
-        host = address.rpartition(":")[0]
-        port = self.worker.websocket_port or int(address.rpartition(":")[2])
-        url = f"{'wss' if scheme == 'https' else 'ws'}://{host}:{port}/"
-        async with connect(
-            url, subprotocols=[Subprotocol(self._lb_key)], proxy=None, compression=None,
-            max_size=MAX_MESSAGE, ping_interval=None, open_timeout=CONNECT_S, close_timeout=1.0,
-        ) as socket:  # fmt: skip
-            await socket.send("ping")
-            while True:
-                try:
-                    message = await asyncio.wait_for(socket.recv(), heartbeat_s)
-                except TimeoutError:
-                    # Andera's worker tells something each second; a ping asks one that is idle.
-                    await socket.send("ping")
-                    message = await asyncio.wait_for(socket.recv(), timeout_s)
-                except ConnectionClosed:
-                    return
-                self.hear(message)
-
-    def hear(self, message: str | bytes) -> None:
-        """Take one message of the slot socket; what is malformed is ignored."""
-        try:
-            told: object = json.loads(message)
-        except ValueError:
-            return
-        if not isinstance(told, dict):
-            return
-        known = cast("dict[str, object]", told)
-        report = report_of_view(known)
-        self.worker.learn(known)
-        if report is not None:
-            self.worker.report = report
-            self._events.reported(self.worker.id, report)
-        self._changed(self.worker)
-
-
-def report_of_view(known: dict[str, object]) -> SlotReport | None:
-    """Return the report in a status message or /health answer, or None when there is none."""
-    raw = known.get("slots")
-    if not isinstance(raw, dict):
-        return None
-    slots = cast("dict[str, object]", raw)
-
-    def number(name: str) -> int:
-        value = slots.get(name)
-        return max(0, int(value)) if isinstance(value, int | float) else 0
-
-    return SlotReport(
-        available=number("available"), limit=number("limit"), used=number("used"), queue=number("queue"),
-        maintenance=known.get("status") == "maintenance",
-    )  # fmt: skip
 
 
 async def _read_bounded(reply: aiohttp.ClientResponse) -> bytes:

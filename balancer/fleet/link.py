@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
     from balancer.core.live_task import LiveTask
-    from balancer.fleet.ports import FleetEvents
+    from balancer.fleet.ports import FleetEvents, Keeper
     from balancer.fleet.worker import FleetWorker
     from shared.clock import Clock
     from shared.protocol.messages import Chunk, Event, Facts, Finished, Refused, Report, Welcome
@@ -49,13 +49,14 @@ class LinkPort:
         events: the engine.
         machine: makes the protocol machine around this handler and wire.
         welcome: takes the worker's Welcome; returns why it cannot be used, or None.
-        changed: called when something shown of the worker changed.
+        opened: called when the worker is up: the engine has it.
+        keeper: told when what is shown of the worker may have changed.
     """
 
     def __init__(
         self, worker: FleetWorker, events: FleetEvents, clock: Clock, *,
         machine: Callable[[LinkPort], BalancerLink], welcome: Callable[[LinkPort, Welcome], str | None],
-        changed: Callable[[FleetWorker], None],
+        opened: Callable[[LinkPort], None], keeper: Keeper,
     ) -> None:  # fmt: skip
         self.worker = worker
         self.open = False
@@ -63,7 +64,8 @@ class LinkPort:
         self._events = events
         self._clock = clock
         self._welcome = welcome
-        self._changed = changed
+        self._opened = opened
+        self._keeper = keeper
         self._ready = asyncio.Event()
         self._machine = machine(self)
 
@@ -74,14 +76,14 @@ class LinkPort:
         if not self.open or task.token is None:
             return False
         request = task.request
-        self._machine.dispatch(
+        number = self._machine.dispatch(
             token=task.token, task_id=task.id, function=request.function, mode=request.mode.value,
             input=body, correlation_id=request.correlation_id, priority=request.priority,
             attempt=task.number, durable=task.durable, timeout=request.timeout_s,
             remaining=remaining_s, metadata=request.metadata,
             credit=STREAM_CREDIT if task.streams else 0,
         )  # fmt: skip
-        return True
+        return number > 0
 
     def cancel(self, token: Token, reason: str) -> None:
         """Queue a cancel."""
@@ -114,14 +116,18 @@ class LinkPort:
             return
         self.open = True
         worker = self.worker
-        worker.report = report_of(welcome.report)
+        report = worker.report = report_of(welcome.report)
         holding = [Held(Token(h.token), TaskId(h.task_id), h.finished) for h in welcome.holding]
-        self._events.worker_up(self, worker.core_facts(), worker.report, holding)
+        self._events.worker_up(self, worker.core_facts(), report, holding)
+        self._opened(self)
 
     def reported(self, report: Report) -> None:
         """Pass a report on."""
-        slots = self.worker.report = report_of(report)
+        before, slots = self.worker.report, report_of(report)
+        self.worker.report = slots
         self._events.reported(self.worker.id, slots)
+        if before is None or before.maintenance != slots.maintenance:
+            self._keeper.noted(self.worker)
 
     def refused(self, refused: Refused) -> None:
         """Pass a refusal on."""
@@ -146,21 +152,26 @@ class LinkPort:
     def facts(self, facts: Facts) -> None:
         """Keep what changed about the worker."""
         self.worker.learn_json(facts.facts)
-        if facts.functions is not None and self.worker.pool is not None:
-            self.worker.announce(*self.worker.pool, decoded_list(facts.functions))
-            self._events.worker_facts(self.worker.core_facts())
-        self._changed(self.worker)
+        pool = self.worker.pool
+        if facts.functions is None or pool is None:
+            return
+        if self.worker.announce(*pool, decoded_list(facts.functions)):
+            self._keeper.known(self.worker)
 
     def event(self, event: Event) -> None:
         """Drop what a function published: nobody can subscribe yet (orchestration will)."""
 
     def silent(self) -> None:
         """Give the worker nothing while it is silent."""
+        self.worker.silent = True
         self._events.silent(self.worker.id)
+        self._keeper.noted(self.worker)
 
     def heard(self) -> None:
         """Give it tasks again."""
+        self.worker.silent = False
         self._events.heard(self.worker.id)
+        self._keeper.noted(self.worker)
 
     def broken(self, code: str, message: str) -> None:
         """Remember why the link ended; the socket follows."""
@@ -188,6 +199,7 @@ class LinkPort:
 
         Raises:
             OSError, TimeoutError, WebSocketException: it could not be opened.
+            Exception: a bug of ours ended it.
         """
         socket = await connect(
             f"ws{url.removeprefix('http')}/link",
@@ -208,11 +220,16 @@ class LinkPort:
             was_open, self.open = self.open, False
             for loop in loops:
                 loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            ends = await asyncio.gather(*loops, return_exceptions=True)
             self._machine.closed(self._clock.monotonic())
+            if self.worker.port is self:
+                self.worker.port, self.worker.link, self.worker.silent = None, "none", False
             if was_open:
                 self._events.link_lost(self.worker.id)
             await socket.close()
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
 
     async def _read(self, socket: ClientConnection) -> None:
         try:

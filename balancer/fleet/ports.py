@@ -8,13 +8,16 @@ not care which. All calls are synchronous, on the event loop, and do not raise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from balancer.core.events import Held, WorkerFacts
 from balancer.core.live_task import LiveTask
 from shared.ids import TaskId, Token, WorkerId
 from shared.slot_report import SlotReport
 from shared.task import Outcome
+
+if TYPE_CHECKING:
+    from balancer.fleet.worker import FleetWorker
 
 
 class WorkerPort(Protocol):
@@ -102,4 +105,40 @@ class FleetEvents(Protocol):
 
     def discovered(self) -> None:
         """Note that every listed worker has answered or failed once."""
+        ...
+
+
+class Keeper(Protocol):
+    """What the dialer of one worker tells and asks the fleet that keeps it."""
+
+    def duplicate(self, worker: FleetWorker, worker_id: str) -> str | None:
+        """Return the entry that is linked to the worker of this id already, or None."""
+        ...
+
+    def known(self, worker: FleetWorker) -> None:
+        """Note that what a worker hosts is known or has changed."""
+        ...
+
+    def noted(self, worker: FleetWorker) -> None:
+        """Note that a worker's status may have changed."""
+        ...
+
+    def looked(self, worker: FleetWorker) -> None:
+        """Note that a look has answered or failed, and that what it found is in force."""
+        ...
+
+    def order_for(self, worker: FleetWorker) -> bool | None:
+        """Return the order that a worker has to be given now that it is back.
+
+        True is maintenance, False the end of it, None leaves it as it is.
+        """
+        ...
+
+    @property
+    def parting(self) -> bool:
+        """Tell whether the balancer stops: a way that closes stays closed."""
+        ...
+
+    def failed(self, worker: FleetWorker, exc: Exception) -> None:
+        """Note a bug of ours; the dialer goes on."""
         ...

@@ -52,10 +52,12 @@ def outcome_of_reply(status: int, raw: bytes, *, stream: bool = False) -> Outcom
 def _failed(status: int, raw: bytes) -> Outcome:
     body = _object(raw)
     code = body.get("code")
-    if not isinstance(code, str) or code not in CODES:
+    if not isinstance(code, str) or code not in CODES or status in (401, 403):
         code = _CODE_OF_STATUS.get(status, "function_error")
     text = body.get("error")
     message = text[:MAX_TEXT] if isinstance(text, str) and text else f"Worker answered {status}"
+    if code == "worker_unreachable":  # a bare "Unauthorized" would blame the caller's own key
+        message = f"Worker refused the key it was given: {message}"
     if message == "Timeout" and status == 500:  # Andera's way to say 504
         code = "timeout"
     kind = body.get("error_type")

@@ -34,6 +34,7 @@ class FleetWorker:
         problem: why it cannot be used; shown to operators.
         link: `cabrank`, `legacy` or `none`.
         port: the way to it while there is one.
+        silent: the way is open and nothing comes.
         retired: its entry was removed; it finishes what it runs.
         latency_s: round trip of the last heartbeat.
     """
@@ -55,6 +56,7 @@ class FleetWorker:
         self.problem: str | None = None
         self.link = "none"
         self.port: WorkerPort | None = None
+        self.silent = False
         self.retired = False
         self.latency_s: float | None = None
 
@@ -73,17 +75,19 @@ class FleetWorker:
     @property
     def status(self) -> str:
         """Return ready, maintenance or unreachable."""
-        if self.port is None:
+        if self.port is None or self.silent:
             return "unreachable"
         return "maintenance" if self.report is not None and self.report.maintenance else "ready"
 
-    def announce(self, group: str, contract: int, functions: object) -> None:
-        """Take what it hosts; items that cannot be read are left out."""
-        self.group = group
-        self.contract = contract
-        self.announced = cast("list[object]", functions) if isinstance(functions, list) else []
-        specs = (FunctionSpec.from_wire(item) for item in self.announced)
+    def announce(self, group: str, contract: int, functions: object) -> bool:
+        """Take what it hosts; items that cannot be read are left out. Tell whether it is news."""
+        announced = cast("list[object]", functions) if isinstance(functions, list) else []
+        if (self.group, self.contract, self.announced) == (group, contract, announced):
+            return False
+        self.group, self.contract, self.announced = group, contract, announced
+        specs = (FunctionSpec.from_wire(item) for item in announced)
         self.functions = {spec.name: spec for spec in specs if spec is not None}
+        return True
 
     def learn(self, facts: object) -> None:
         """Take tags, services and system; what is not an object is ignored."""

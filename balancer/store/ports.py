@@ -179,7 +179,7 @@ class OutboxStore(Protocol):
         skip: Collection[str] = (),
         busy_hosts: Collection[str] = (),
     ) -> Sequence[OutboxRow]:
-        """Return rows whose try is due, oldest first; fewer than `limit` when their bodies are large.
+        """Return rows whose try is due, oldest first, then by host; fewer than `limit` when their bodies are large.
 
         Args:
             now: the wall clock.

@@ -75,8 +75,12 @@ class FleetPlan:
     workers_file: Path
 
 
-def plan_fleet(options: UpOptions) -> FleetPlan:
+def plan_fleet(options: UpOptions, command: str = "cabrank up") -> FleetPlan:
     """Return what is to be started, having checked settings and ports.
+
+    Args:
+        options: what was asked for.
+        command: what was run, for messages.
 
     Raises:
         ConfigError: a setting is wrong, or a port is taken.
@@ -93,10 +97,15 @@ def plan_fleet(options: UpOptions) -> FleetPlan:
         {"host": options.host, "slots": options.slots, "functions": options.functions}
     )
     host = balancer.host
-    [port] = chosen_ports(host, balancer.port, 1, option="--port", whose="the balancer")
-    ports = chosen_ports(
-        host, options.worker_port, options.workers, option="--worker-port", whose="a worker"
-    ) if options.workers else []  # fmt: skip
+    [port] = chosen_ports(
+        host, balancer.port, 1, command=command, option="--port", whose="the balancer"
+    )
+    ports: list[int] = []
+    if options.workers:
+        ports = chosen_ports(
+            host, options.worker_port, options.workers,
+            command=command, option="--worker-port", whose="a worker",
+        )  # fmt: skip
     dialled = tuple(f"{_dialled(host)}:{worker}" for worker in ports)
     # A file for each balancer's port: two fleets of one folder must not overwrite each other's.
     file = options.workers_file or STATE_DIRECTORY / f"workers-{port}.json"

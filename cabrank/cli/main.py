@@ -20,6 +20,7 @@ from shared.task import Mode
 EXIT_FAILED = 1
 EXIT_CONFIG = 2  # also what a wrong command line ends with
 EXIT_INTERRUPTED = 130
+WIDE = 1000  # columns
 
 app = typer.Typer(
     name="cabrank",
@@ -266,7 +267,9 @@ def workers(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     if as_json:
         print_line(workers_json(fleet))
     else:
-        Console(highlight=False).print(workers_table(fleet))
+        # Where there is no terminal, whose width is known, lines may be as long as they need.
+        width = None if sys.stdout.isatty() else WIDE
+        Console(highlight=False, width=width).print(workers_table(fleet))
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from shared.client import Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
@@ -69,17 +69,21 @@ def workers_json(workers: Iterable[WorkerInfo]) -> list[Json]:
     return [msgspec.to_builtins(worker) for worker in workers]
 
 
-def workers_table(workers: Iterable[WorkerInfo]) -> Table:
-    """Return the table of a fleet."""
+def workers_table(workers: Sequence[WorkerInfo]) -> Table:
+    """Return the table of a fleet; the column of problems is there when somebody has one."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("WORKER", "STATUS", "GROUP", "CONTRACT"):
-        table.add_column(name, overflow="fold")
-    for name in ("USED", "SLOTS", "QUEUE"):
-        table.add_column(name, justify="right")
-    for name in ("LINK", "FUNCTIONS", "TAGS", "PROBLEM"):
-        table.add_column(name, overflow="fold")
-    for worker in workers:
-        table.add_row(*_cells(worker))
+        table.add_column(name, no_wrap=True)
+    for name in ("BUSY", "SLOTS", "QUEUE"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("LINK", no_wrap=True)
+    for name in ("FUNCTIONS", "TAGS"):
+        table.add_column(name, min_width=10)
+    problems = [_plain(worker.problem or worker.differences or "") for worker in workers]
+    if any(problems):
+        table.add_column("PROBLEM", min_width=10)
+    for worker, problem in zip(workers, problems, strict=True):
+        table.add_row(*_cells(worker), *([problem] if any(problems) else []))
     return table
 
 
@@ -97,7 +101,6 @@ def _cells(worker: WorkerInfo) -> list[str]:
         _plain(worker.link),
         _plain(", ".join(names)),
         _plain(", ".join(tags)),
-        _plain(worker.problem or worker.differences or ""),
     ]
 
 

@@ -36,14 +36,17 @@ def free_ports(host: str, count: int) -> list[int]:
             probe.close()
 
 
-def chosen_ports(host: str, first: int, count: int, *, option: str, whose: str) -> list[int]:
+def chosen_ports(
+    host: str, first: int, count: int, *, command: str, option: str, whose: str
+) -> list[int]:
     """Return consecutive ports from the first, or any free ones when the first is 0.
 
     Args:
         host: address that is listened on.
         first: the first port.
         count: how many.
-        option: option that chooses another, for the message.
+        command: what is being run, for the message.
+        option: its option that chooses another, for the message.
         whose: who would listen, for the message.
 
     Raises:
@@ -59,6 +62,6 @@ def chosen_ports(host: str, first: int, count: int, *, option: str, whose: str) 
             other = first + 100 if first + 100 + count <= 65535 else 0
             raise ConfigError(
                 f"Port {port} on {host}, meant for {whose}, is taken by another process. "
-                f"Choose another with {option}, for example: {option} {other}"
+                f"Choose another with {option}, for example: {command} {option} {other}"
             )
     return ports

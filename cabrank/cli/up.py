@@ -13,7 +13,7 @@ from shared.client import Client
 from shared.errors import CabrankError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from cabrank.cli.fleet_plan import FleetPlan, UpOptions
 
@@ -30,13 +30,15 @@ def run_up(options: UpOptions, say: Callable[[str], None]) -> int:
     plan = plan_fleet(options)
     if options.workers_file is None:
         write_workers_file(plan)
-    return asyncio.run(_serve(plan, say))
+    # Of a fleet that somebody else listed we cannot know which of its workers are up.
+    awaited = plan.worker_ids if options.workers_file is None else ()
+    return asyncio.run(_serve(plan, awaited, say))
 
 
-async def _serve(plan: FleetPlan, say: Callable[[str], None]) -> int:
+async def _serve(plan: FleetPlan, awaited: Sequence[str], say: Callable[[str], None]) -> int:
     supervisor = Supervisor(plan.children, say)
     with signals_stop(supervisor):
-        ready = asyncio.create_task(_say_when_ready(plan, say))
+        ready = asyncio.create_task(_say_when_ready(plan, awaited, say))
         try:
             await supervisor.run()
         except FleetDied as exc:
@@ -63,16 +65,20 @@ def signals_stop(supervisor: Supervisor) -> Generator[None]:
             loop.remove_signal_handler(number)
 
 
-async def until_ready(plan: FleetPlan) -> None:
-    """Return once the balancer answers and every worker that was started takes tasks."""
+async def until_ready(plan: FleetPlan, awaited: Sequence[str]) -> None:
+    """Return once the balancer answers and the awaited workers take tasks.
+
+    Raises:
+        Unauthorized: the balancer has another key.
+    """
     async with Client(plan.url, key=plan.key, retries=0, timeout_s=5) as client:
         while True:
-            if await _is_ready(client, plan):
+            if await _is_ready(client, awaited):
                 return
             await asyncio.sleep(LOOK_INTERVAL_S)
 
 
-async def _is_ready(client: Client, plan: FleetPlan) -> bool:
+async def _is_ready(client: Client, awaited: Sequence[str]) -> bool:
     try:
         workers = await client.workers()
     except CabrankError as exc:
@@ -80,12 +86,14 @@ async def _is_ready(client: Client, plan: FleetPlan) -> bool:
             raise
         return False
     ready = {worker.id for worker in workers if worker.status == "ready"}
-    return ready.issuperset(plan.worker_ids)
+    return ready.issuperset(awaited)
 
 
-async def _say_when_ready(plan: FleetPlan, say: Callable[[str], None]) -> None:
+async def _say_when_ready(
+    plan: FleetPlan, awaited: Sequence[str], say: Callable[[str], None]
+) -> None:
     try:
-        await until_ready(plan)
+        await until_ready(plan, awaited)
     except CabrankError as exc:
         say(f"The balancer at {plan.url} refuses its key: {exc.message}")
     else:

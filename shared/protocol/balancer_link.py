@@ -261,16 +261,16 @@ class BalancerLink(Link):
             self._fail(problem)
 
     def _on_part(self, part: Part) -> None:
-        if not isinstance(self._halves.announced_by(part.token), Finished):
+        finished = self._halves.announced_by(part.token)
+        if not isinstance(finished, Finished):
             self._fail("Part without its Finished")
             return
         whole = self._halves.add(part.token, part.data, part.last)
-        if isinstance(whole, str):
-            if whole:
-                self._fail(whole)
-        elif isinstance(whole.message, Finished):
-            whole.message.result = whole.data
-            self._handler.finished(whole.message, whole.data)
+        if isinstance(whole, Whole):
+            finished.result = whole.data
+            self._handler.finished(finished, whole.data)
+        elif whole:
+            self._fail(whole)
 
     def _on_chunk(self, chunk: Chunk) -> None:
         if chunk.seq < 1 or chunk.kind not in _PIECE_KINDS:

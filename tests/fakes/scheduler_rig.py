@@ -22,7 +22,7 @@ GROUP = "g"
 A, B, C = WorkerId("a:1"), WorkerId("b:1"), WorkerId("c:1")
 NOW_S = 100.0
 
-__all__ = ["GROUP", "HTTP", "LINK", "NOW_S", "A", "B", "C", "Held", "Recorder", "Rig"]
+__all__ = ["GROUP", "HTTP", "LINK", "NOW_S", "A", "B", "C", "Held", "Recorder", "Rig", "Sink"]
 
 
 class Sink:
@@ -164,6 +164,11 @@ class Rig:
         refused = self.core.submit(task, self.now_s)
         assert refused is None
         return task
+
+    @staticmethod
+    def id_of(name: str) -> TaskId:
+        """Return the id of a task by its name in the test."""
+        return TaskId(name)
 
     def token(self, name: str) -> Token:
         """Return the last token of a task."""

@@ -305,7 +305,8 @@ class World:
         """Heal everything and finish all work; nothing may be left."""
         self.discover()
         for host in self.workers.values():
-            host.maintenance, host.direct, host.functions = False, 0, tuple(FUNCTIONS)
+            host.maintenance, host.direct = False, 0
+            self.upgrade(host.id, tuple(FUNCTIONS))
             if host.retired:
                 self.retire(host.id)
             self.link(host.id)

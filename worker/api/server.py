@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from shared.edge.http_shell.docs_pages import DocsPages
 from shared.edge.http_shell import edge_application
+from shared.edge.http_shell.docs_pages import DocsPages
 from worker.api.health import HealthRoute
 from worker.api.home import HomeRoute
 from worker.api.logs import LogsRoute

@@ -103,7 +103,7 @@ def _hints(handler: Callable[..., object], place: str) -> dict[str, object]:
     its imports under TYPE_CHECKING.
     """
     plain = cast("FunctionType", inspect.unwrap(handler))
-    probe = FunctionType(plain.__code__, plain.__globals__)
+    probe = FunctionType(plain.__code__, plain.__globals__, closure=plain.__closure__)
     probe.__annotations__ = {n: h for n, h in plain.__annotations__.items() if n != "return"}
     try:
         return cast("dict[str, object]", get_type_hints(probe, include_extras=True))

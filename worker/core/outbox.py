@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from shared.ids import Token
     from shared.protocol.messages import Finished
+    from shared.task import Piece
 
 MAX_RESULTS = 10_000  # at a kilobyte each, what a balancer that restarts for a minute leaves behind
 MAX_RESULT_BYTES = 64 * 1024 * 1024
@@ -31,9 +32,10 @@ class Entry:
         durable: kept until somebody acknowledges it.
         balancer: id of the balancer that dispatched the attempt.
         function: name of the function.
+        pieces: of its stream, those that the balancer may not have; they are offered before the end.
     """
 
-    __slots__ = ("attempt", "balancer", "durable", "finished", "function", "result")
+    __slots__ = ("attempt", "balancer", "durable", "finished", "function", "pieces", "result")
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class Entry:
         durable: bool,
         attempt: int = 1,
         function: str = "",
+        pieces: Sequence[Piece] = (),
     ) -> None:
         self.finished = finished
         self.result = result
@@ -51,11 +54,13 @@ class Entry:
         self.durable = durable
         self.attempt = attempt
         self.function = function
+        self.pieces = pieces
 
     @property
     def size(self) -> int:
         """Return the bytes it counts for."""
-        return ENTRY_BYTES + (len(self.result) if self.result is not None else 0)
+        result = len(self.result) if self.result is not None else 0
+        return ENTRY_BYTES + result + sum(len(piece.data) for piece in self.pieces)
 
 
 class Outbox:

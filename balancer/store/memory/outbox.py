@@ -41,7 +41,7 @@ class MemoryOutbox:
         ]
         page: list[OutboxRow] = []
         size = 0
-        for row in sorted(found, key=lambda row: row.next_at)[:limit]:
+        for row in sorted(found, key=lambda row: (row.next_at, host_of(row.url)))[:limit]:
             size += len(row.body)
             if page and size > OUTBOX_PAGE_BYTES:
                 break

@@ -11,13 +11,14 @@ from balancer.store.sqlite.reader import Reader
 from balancer.store.sqlite.rows import micros, moment, outbox_row_of, to_json
 from balancer.store.sqlite.writer import Values, Writer
 
+# In the order of its index, so that rows of busy hosts are passed over without being read.
 # The hosts and ids travel as JSON arrays: one statement for any number of them.
 _DUE = (
     "SELECT o.*, t.task_id FROM outbox AS o JOIN tasks AS t ON t.seq = o.task"
     " WHERE o.status = 'pending' AND o.next_at <= ?"
     " AND o.host NOT IN (SELECT value FROM json_each(?))"
     " AND o.webhook_id NOT IN (SELECT value FROM json_each(?))"
-    " ORDER BY o.next_at, o.seq LIMIT ?"
+    " ORDER BY o.next_at, o.host, o.seq LIMIT ?"
 )
 _NEXT = "SELECT min(next_at) FROM outbox WHERE status = 'pending' AND next_at > ?"
 _BYTES = "SELECT coalesce(sum(size), 0) FROM outbox WHERE status = 'pending'"

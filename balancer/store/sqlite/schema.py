@@ -86,7 +86,7 @@ _VERSION_1: Migration = (
         error TEXT NOT NULL,
         body BLOB NOT NULL
     )""",
-    "CREATE INDEX outbox_due ON outbox (next_at, host, size) WHERE status = 'pending'",
+    "CREATE INDEX outbox_due ON outbox (next_at, host) WHERE status = 'pending'",
     "CREATE INDEX outbox_task ON outbox (task)",
     "CREATE TABLE maintenance (worker TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE probe (room BLOB NOT NULL)",

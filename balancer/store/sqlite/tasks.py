@@ -26,6 +26,7 @@ from balancer.store.sqlite.rows import (
 from balancer.store.sqlite.writer import Writer
 from shared.ids import TaskId
 from shared.task import AttemptRecord, Outcome, TaskRecord
+from shared.task_state import TaskStatus
 
 _WEBHOOK = (
     "o.status AS webhook_status, o.attempts AS webhook_attempts, o.next_at AS webhook_next_at"
@@ -177,15 +178,25 @@ class SqliteTasks:
 
 
 def _listing(chosen: TaskFilter, below: int | None) -> tuple[str, Sequence[object]]:
-    wanted: tuple[tuple[str, object], ...] = (
+    """Return the query of a page; the first condition has the index, the others (+) filter its rows.
+
+    Most tasks succeed, so another status narrows best, then the function, then the group.
+    """
+    wanted: list[tuple[str, object]] = [
         ("t.status = ?", chosen.status),
         ("t.function = ?", chosen.function),
         ("t.grp = ?", chosen.group),
-        ("t.seq < ?", below),
-    )
+    ]
+    if chosen.status == TaskStatus.SUCCEEDED:
+        wanted.append(wanted.pop(0))
     used = [(condition, value) for condition, value in wanted if value is not None]
-    where = " WHERE " + " AND ".join(condition for condition, _ in used) if used else ""
-    return f"{_LISTED}{where} ORDER BY t.seq DESC LIMIT ?", [value for _, value in used]
+    conditions = [("+" if place else "") + condition for place, (condition, _) in enumerate(used)]
+    values = [value for _, value in used]
+    if below is not None:
+        conditions.append("t.seq < ?")
+        values.append(below)
+    where = " WHERE " + " AND ".join(conditions) if conditions else ""
+    return f"{_LISTED}{where} ORDER BY t.seq DESC LIMIT ?", values
 
 
 def _attempts(connection: sqlite3.Connection, seq: int) -> list[AttemptRecord]:

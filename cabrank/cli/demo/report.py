@@ -80,7 +80,9 @@ class Report:
 
     def batch_done(self, batch: Batch) -> None:
         """Print what the batch added up to, and how long its tasks took."""
+        self.line("The standard library, its biggest packages first:")
         self._console.print(_biggest(batch))
+        self.line("Time to the answer by priority, 1 is first:")
         self._console.print(_priorities(batch))
         count = len(batch.answers)
         rate = count / batch.wall_s
@@ -135,9 +137,7 @@ def shortened(value: Json) -> str:
 
 
 def _biggest(batch: Batch) -> Table:
-    table = Table(
-        title="The standard library, its biggest packages first", title_justify="left", box=None
-    )
+    table = Table(box=None)
     table.add_column("package")
     names = ("files", "lines", "functions", "classes")
     for name in names:
@@ -152,9 +152,7 @@ def _biggest(batch: Batch) -> Table:
 
 
 def _priorities(batch: Batch) -> Table:
-    table = Table(
-        title="Time to the answer, by priority (1 is first)", title_justify="left", box=None
-    )
+    table = Table(box=None)
     for name in ("priority", "tasks", "median", "longest"):
         table.add_column(name, justify="right")
     for priority, count, middle_s, longest_s in batch.by_priority():

@@ -67,7 +67,8 @@ def run_demo(options: DemoOptions, console: Console) -> int:
             functions=functions,
             store=f"sqlite:///{folder / 'tasks.db'}",
             workers_file=folder / "workers.json",
-        )
+        ),
+        command="cabrank demo",
     )
     write_workers_file(plan)
     code = asyncio.run(_Session(options, plan, folder, Report(console)).run())
@@ -154,7 +155,7 @@ class _Session:
             self._report.line(f"  {child.name}")
         self._report.line(f"Their logs go to {self._log}")
         try:
-            await asyncio.wait_for(until_ready(self._plan), START_S)
+            await asyncio.wait_for(until_ready(self._plan, self._plan.worker_ids), START_S)
         except TimeoutError:
             self._report.line(f"The fleet was not ready within {START_S:g} s")
             return False

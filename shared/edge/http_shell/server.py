@@ -39,10 +39,7 @@ def edge_application(ids: IdSource) -> web.Application:
 def _edge_middleware(ids: IdSource) -> Middleware:
     @web.middleware
     async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get(CORRELATION_HEADER)
-        correlation = sanitised_correlation_id(given, limits.MAX_CORRELATION_ID) or ids.next_id()
-        request[CORRELATION] = correlation
-        correlation_id.set(correlation)  # aiohttp runs each request in a context of its own
+        correlation_id.set(_correlate(request, ids))  # each request runs in a context of its own
         try:
             return await handler(request)
         except web.HTTPException as exc:
@@ -56,6 +53,13 @@ def _edge_middleware(ids: IdSource) -> Middleware:
             return refuse(request, failure("internal_error"))
 
     return edge
+
+
+def _correlate(request: web.BaseRequest, ids: IdSource) -> str:
+    given = request.headers.get(CORRELATION_HEADER)
+    kept = sanitised_correlation_id(given, limits.MAX_CORRELATION_ID) or ids.next_id()
+    request[CORRELATION] = kept
+    return kept
 
 
 async def _add_correlation(request: web.Request, response: web.StreamResponse) -> None:
@@ -149,6 +153,8 @@ class _EdgeServer(web.Server):
         try:
             return await self._handle(request)
         except web.HTTPException as exc:  # raised before any middleware: an unknown Expect
+            if CORRELATION not in request:
+                _correlate(request, self._ids)
             return _http_error(request, exc)
 
 

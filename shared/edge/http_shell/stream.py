@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from shared.edge import limits
 from shared.edge.http_shell.exchange import refuse
@@ -87,7 +87,7 @@ class _StreamWriter:
             elif not await self._news_within(silence_s):
                 await self._bounded(response.write(KEEP_ALIVE))
         if reader.broken:
-            _break_off(self._request, response)
+            _break_off(self._request)
         else:
             await self._bounded(response.write_eof())
 
@@ -102,27 +102,26 @@ class _StreamWriter:
 
     async def _bounded(self, writing: Awaitable[None]) -> None:
         """Write; as soon as the task has ended, its deadline no longer bounds the client: we do."""
-        async with asyncio.timeout(limits.LINGER_S if self._reader.ending else None) as self._limit:
-            await writing
+        bound_s = limits.LINGER_S if self._reader.ending else None
+        try:
+            async with asyncio.timeout(bound_s) as self._limit:
+                await writing
+        finally:
+            self._limit = None
 
     def _notified(self) -> None:
         self._news.set()
-        limit = self._limit
-        if (
-            limit is not None
-            and not limit.expired()
-            and limit.when() is None
-            and self._reader.ending
-        ):
+        limit = self._limit  # of a write that began before the task had ended
+        if limit is not None and limit.when() is None and self._reader.ending:
             limit.reschedule(asyncio.get_running_loop().time() + limits.LINGER_S)
 
 
-def _break_off(request: web.Request, response: web.StreamResponse) -> None:
+def _break_off(request: web.Request) -> None:
     """End the connection so that the client sees a broken transfer, after what was written."""
     transport = request.transport
     if transport is None:
         return
-    if response.chunked:  # the final chunk stays missing
+    if request.version >= HttpVersion11:  # chunked: the final chunk stays missing
         transport.close()
         asyncio.get_running_loop().call_later(limits.LINGER_S, transport.abort)
     else:  # HTTP/1.0: only a reset differs from a proper end

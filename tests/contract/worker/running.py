@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -13,6 +14,7 @@ from typing import cast
 
 import aiohttp
 import structlog
+import yarl
 
 from shared.log import setup_logging
 from shared.system import SystemClock
@@ -75,6 +77,11 @@ class RunningWorker:
         """Post a task; a mapping gets `contract: 1` unless it says otherwise."""
         data = body if isinstance(body, bytes) else json.dumps({"contract": 1, **body}).encode()
         return await self.ask("POST", "/task", headers=headers, data=data)
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection for bytes that no client library would send."""
+        url = yarl.URL(self.url)
+        return await asyncio.open_connection(url.host, url.port)
 
     async def health(self) -> JsonObject:
         """Return the full view."""

@@ -173,7 +173,7 @@ PARAMS: list[tuple[str, Mapping[str, object], str]] = [
     ("slow", {"ms": "40"}, "Invalid type for param: ms, expected number"),
     ("slow", {"ms": True}, "Invalid type for param: ms, expected number"),
     ("hello", {"name": 1}, "Invalid type for param: name, expected string"),
-    ("picky", {"kind": "c"}, 'Invalid value for param: kind, expected one of ["a","b"]'),
+    ("picky", {"kind": "c"}, 'Invalid value for param: kind, expected one of ["a", "b"]'),
     ("picky", {"code": "1"}, "Invalid format for param: code, does not match pattern ^[a-z]+$"),
     ("picky", {"count": 0}, "Value for param: count must be >= 1"),
     ("picky", {"text": "x" * 11}, "Length of param: text must be <= 10"),

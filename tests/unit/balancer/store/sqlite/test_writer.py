@@ -25,12 +25,19 @@ class CountingDisk(BreakableDisk):
     def __init__(self) -> None:
         super().__init__()
         self.statements: list[str] = []
+        self.last: sqlite3.Connection | None = None
 
     def connect(self, path: str) -> sqlite3.Connection:
         """Open a connection that reports its statements."""
-        connection = super().connect(path)
+        connection = self.last = super().connect(path)
         connection.set_trace_callback(self.statements.append)
         return connection
+
+    def settings(self) -> tuple[str, int]:
+        """Return how the latest connection makes its commits durable."""
+        assert self.last is not None
+        mode = self.last.execute("PRAGMA journal_mode").fetchone()[0]
+        return mode, self.last.execute("PRAGMA synchronous").fetchone()[0]
 
     @property
     def commits(self) -> int:
@@ -123,6 +130,21 @@ async def test_a_write_that_cannot_be_stored_fails_alone(
     assert writer.healthy
 
 
+def insert_pair(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
+    """Keep two numbers a write, one statement each."""
+    for first, second in writes:
+        insert(connection, [(first,), (second,)])
+
+
+async def test_a_write_that_cannot_be_stored_leaves_no_half(writer: Writer, tmp_path: Path) -> None:
+    """What its first statement did is undone."""
+    pairs: list[tuple[object, object]] = [(1, 2), (3, 2), (4, 5)]
+    await asyncio.gather(
+        *(writer.write(insert_pair, pair) for pair in pairs), return_exceptions=True
+    )
+    assert rows(tmp_path) == [1, 2, 4, 5]
+
+
 async def test_an_outage_fails_all_that_is_buffered(
     writer: Writer, disk: CountingDisk, tmp_path: Path
 ) -> None:
@@ -151,6 +173,20 @@ async def test_recovery_syncs_the_log_before_it_is_trusted(
     await wait_until(lambda: writer.healthy, "the writer has reopened")
     assert "PRAGMA wal_checkpoint(TRUNCATE)" in disk.statements
     assert disk.opened >= 2
+
+
+async def test_every_commit_is_synced_before_and_after_an_outage(
+    writer: Writer, disk: CountingDisk
+) -> None:
+    """A write-ahead log with synchronous=FULL (2): an acknowledged write survives a power cut."""
+    await writer.write(insert, (1,))
+    assert disk.settings() == ("wal", 2)
+    disk.broken = True
+    with pytest.raises(Unavailable):
+        await writer.write(insert, (2,))
+    disk.broken = False
+    await wait_until(lambda: writer.healthy, "the writer has reopened")
+    assert disk.settings() == ("wal", 2)
 
 
 async def test_close_commits_what_is_buffered_and_refuses_the_rest(

@@ -1,0 +1,218 @@
+"""OpenAPI of the balancer's routes other than `POST /task`."""
+
+from __future__ import annotations
+
+from shared.edge.openapi import JsonObject, answer, errors, operation, query, ref
+from shared.task import Mode, Origin
+from shared.task_state import TaskStatus
+
+_TEXT: JsonObject = {"type": "string"}
+_MOMENT: JsonObject = {"type": ["string", "null"], "format": "date-time"}
+
+SCHEMAS: JsonObject = {
+    "Accepted": {
+        "type": "object",
+        "required": ["success", "message", "task_id"],
+        "properties": {"success": {"const": True}, "message": _TEXT, "task_id": _TEXT},
+    },
+    "Attempt": {
+        "type": "object",
+        "properties": {
+            "n": {"type": "integer"},
+            "worker": _TEXT,
+            "started_at": _MOMENT,
+            "finished_at": _MOMENT,
+            "outcome": {"type": ["string", "null"]},
+            "code": _TEXT,
+        },
+    },
+    "TaskRecord": {
+        "type": "object",
+        "required": ["task_id", "group", "function", "contract", "mode", "status", "created_at"],
+        "properties": {
+            "task_id": _TEXT,
+            "group": _TEXT,
+            "function": _TEXT,
+            "contract": {"type": "integer"},
+            "mode": {"enum": [str(mode) for mode in Mode]},
+            "priority": {"type": "number"},
+            "status": {"enum": [str(status) for status in TaskStatus]},
+            "created_at": _MOMENT,
+            "started_at": _MOMENT,
+            "finished_at": _MOMENT,
+            "attempts": {"type": "array", "items": ref("Attempt")},
+            "worker": {"type": ["string", "null"]},
+            "result": {},
+            "error": _TEXT,
+            "code": _TEXT,
+            "metadata": {},
+            "origin": {"enum": [str(origin) for origin in Origin]},
+            "correlation_id": _TEXT,
+            "webhook": {
+                "type": "object",
+                "properties": {
+                    "status": {"enum": ["pending", "delivered", "dead"]},
+                    "attempts": {"type": "integer"},
+                    "next_at": _MOMENT,
+                },
+            },
+        },
+    },
+    "Worker": {
+        "type": "object",
+        "required": ["id", "url", "status", "weight", "link"],
+        "properties": {
+            "id": _TEXT,
+            "url": _TEXT,
+            "status": {"enum": ["ready", "maintenance", "unreachable"]},
+            "weight": {"type": "number"},
+            "link": {"enum": ["cabrank", "legacy", "none"]},
+            "group": _TEXT,
+            "contract": {"type": "integer"},
+            "slots": {"type": "object"},
+            "functions": {"type": "array", "items": {"type": "object"}},
+            "tags": {"type": "object"},
+            "services": {"type": "array", "items": {"type": "object"}},
+            "system": {"type": "object"},
+            "websocketPort": {"type": "integer"},
+            "contractValid": {"type": "boolean"},
+            "contractMismatchReason": _TEXT,
+            "problem": _TEXT,
+        },
+    },
+}
+
+_CLOSED = errors(["unauthorized"])
+_PUBLIC: list[JsonObject] = [{}]
+_ANY: list[JsonObject] = [{}, {"authorization": []}, {"lb": []}]
+_TASK_ID: JsonObject = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
+_WORKER_ID: JsonObject = {**_TASK_ID, "description": "`host:port`, as listed."}
+_TASKS: JsonObject = {
+    "type": "object",
+    "properties": {
+        "tasks": {"type": "array", "items": ref("TaskRecord")},
+        "next": {"type": ["string", "null"]},
+    },
+}
+_WORKERS: JsonObject = {
+    "type": "object",
+    "properties": {"workers": {"type": "array", "items": ref("Worker")}},
+}
+_SWITCHED: JsonObject = {
+    "type": "object",
+    "properties": {"status": {"enum": ["ready", "maintenance"]}, "message": _TEXT},
+}
+
+
+def _get(name: str, summary: str, responses: JsonObject, **more: object) -> JsonObject:
+    return {"get": operation(summary, responses, operationId=name, **more)}
+
+
+def _post(name: str, summary: str, responses: JsonObject, **more: object) -> JsonObject:
+    return {"post": operation(summary, responses, operationId=name, **more)}
+
+
+OTHER_PATHS: JsonObject = {
+    "/tasks": _get(
+        "listTasks",
+        "List tasks, newest first",
+        {**answer("A page.", schema=_TASKS), **errors(["unauthorized", "invalid_field"])},
+        parameters=[
+            query("status", "string", "Only tasks in this state."),
+            query("function", "string", "Only tasks of this function."),
+            query("group", "string", "Only tasks of this group."),
+            query("limit", "integer", "Tasks on a page, 1 to 1000."),
+            query("cursor", "string", "The `next` of the page before."),
+        ],
+    ),
+    "/tasks/{id}": _get(
+        "getTask",
+        "Show a task",
+        {
+            **answer("The task.", schema=ref("TaskRecord")),
+            **errors(["unauthorized", "task_not_found"]),
+        },
+        parameters=[_TASK_ID],
+    ),
+    "/tasks/{id}/stream": _get(
+        "resumeStream",
+        "Take up an SSE stream after `Last-Event-ID`",
+        {
+            **answer("The events that are left.", "text/event-stream", _TEXT),
+            **errors(["unauthorized", "task_not_found"]),
+        },
+        parameters=[_TASK_ID, {"name": "Last-Event-ID", "in": "header", "schema": _TEXT}],
+    ),
+    "/tasks/{id}/cancel": _post(
+        "cancelTask",
+        "Cancel a task that has not ended",
+        {
+            **answer("Cancelled.", schema={"type": "object"}),
+            **errors(["unauthorized", "task_not_found", "task_finished"]),
+        },
+        parameters=[_TASK_ID],
+    ),
+    "/workers": _get(
+        "listWorkers", "List the fleet", {**answer("The workers.", schema=_WORKERS), **_CLOSED}
+    ),
+    "/workers/{id}": _get(
+        "getWorker",
+        "Show a worker",
+        {
+            **answer("The worker.", schema=ref("Worker")),
+            **errors(["unauthorized", "worker_not_found"]),
+        },
+        parameters=[_WORKER_ID],
+    ),
+    "/workers/{id}/off": _post(
+        "drainWorker",
+        "Order a worker into maintenance; the order outlives its restart",
+        {
+            **answer("Ordered.", schema=_SWITCHED),
+            **errors(["unauthorized", "worker_not_found", "worker_unreachable"]),
+        },
+        parameters=[_WORKER_ID],
+    ),
+    "/workers/{id}/on": _post(
+        "undrainWorker",
+        "End a worker's maintenance",
+        {
+            **answer("Ordered.", schema=_SWITCHED),
+            **errors(["unauthorized", "worker_not_found", "worker_unreachable"]),
+        },
+        parameters=[_WORKER_ID],
+    ),
+    "/health": _get(
+        "health",
+        "Tell the status; with the key, everything. Always 200",
+        answer("ready or unreachable.", schema={"type": "object", "required": ["status"]}),
+        security=_ANY,
+    ),
+    "/logs": _get(
+        "logs",
+        "Show the last lines of the log, oldest first",
+        {
+            **answer("The lines.", schema={"type": "object"}),
+            **errors(["unauthorized", "invalid_field"]),
+        },
+        parameters=[
+            query("limit", "integer", "At most so many lines, the newest."),
+            query("level", "string", "debug, info, warn or error: this level and above."),
+            query("since", "string", "Only lines after this ISO 8601 time."),
+            query("task_id", "string", "Only lines of this task."),
+            query("follow", "string", "`sse`: go on with new lines as server-sent events."),
+        ],
+    ),
+    "/metrics": _get(
+        "metrics",
+        "Tell the metrics, for Prometheus",
+        {**answer("Text.", "text/plain", _TEXT), **_CLOSED},
+    ),
+    "/openapi": _get("openapi", "This document", {**answer("OpenAPI 3.1."), **_CLOSED}),
+    "/docs": _get(
+        "docs",
+        "Show this document in Swagger UI",
+        answer("A page.", "text/html", _TEXT),
+        security=_PUBLIC,
+    ),
+}

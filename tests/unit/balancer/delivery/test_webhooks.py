@@ -1,0 +1,321 @@
+"""The outbox deliverer: every row ends as delivered or dead, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from balancer.delivery import webhooks
+from balancer.delivery.webhooks import WebhookDeliverer
+from balancer.store.memory import MemoryStore
+from balancer.store.ports import OutboxRow
+from shared.client.webhook_sender import Delivered, Failed, Refused, Sent
+from shared.ids import TaskId
+from shared.task import WebhookState
+from shared.webhooks import WebhookPolicy
+from tests.fakes.manual_clock import START, ManualClock
+from tests.fakes.stored_tasks import accept, finish, stored_task, webhook
+from tests.fakes.waiting import wait_until
+
+UNAVAILABLE = Failed("Request failed with status code 503", 503)
+
+
+class FullJitter:
+    """A chance that always draws the longest wait."""
+
+    def random(self) -> float:
+        """Return the end of the range."""
+        return 1.0
+
+
+class ScriptedSender:
+    """Answers each try by script, per URL; a gate holds tries back."""
+
+    def __init__(self) -> None:
+        self.script: dict[str, list[Sent]] = {}
+        self.tried: list[tuple[str, str]] = []  # (webhook id, url), in order
+        self.open = asyncio.Event()
+        self.open.set()
+        self.held_urls: set[str] = set()
+        self.under_way: list[str] = []
+
+    async def send(
+        self,
+        *,
+        webhook_id: str,
+        url: str,
+        body: bytes,
+        outcome: str,
+        headers: Sequence[tuple[str, str]] = (),
+        correlation_id: str = "",
+    ) -> Sent:
+        """Take a try."""
+        assert (body, outcome, headers, correlation_id) == (
+            b'{"text":"Hello"}',
+            "succeeded",
+            (("x-a", "1"),),
+            "c",
+        )
+        self.tried.append((webhook_id, url))
+        self.under_way.append(url)
+        try:
+            if url in self.held_urls or not self.held_urls:
+                await self.open.wait()
+        finally:
+            self.under_way.remove(url)
+        answers = self.script.get(url)
+        return answers.pop(0) if answers else Delivered(200)
+
+
+class Scene:
+    """A memory store, a sender and deliverers over them."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.store = MemoryStore(asyncio.get_running_loop().call_soon)
+        self.sender = ScriptedSender()
+        self.events: list[tuple[str, str, str]] = []
+        self.started: list[WebhookDeliverer] = []
+
+    def start(self, **limits: int) -> WebhookDeliverer:
+        """Start a deliverer."""
+        deliverer = WebhookDeliverer(
+            self.store.outbox,
+            self.sender,
+            WebhookPolicy(),
+            clock=self.clock,
+            chance=FullJitter(),
+            observe=lambda row, event, error: self.events.append((row.task_id, event, error)),
+            **limits,
+        )
+        deliverer.start()
+        self.started.append(deliverer)
+        return deliverer
+
+    async def put(self, *rows: OutboxRow) -> None:
+        """Commit webhooks with the ends of their tasks."""
+        for row in rows:
+            await accept(self.store, stored_task(int(row.task_id[1:])))
+            await finish(self.store, row.task_id, row=row)
+
+    async def state(self, task_id: str) -> WebhookState | None:
+        """Return what a caller sees of a webhook."""
+        record = await self.store.tasks.get(TaskId(task_id))
+        assert record is not None
+        return record.webhook
+
+    async def until(self, predicate: Callable[[], object], description: str) -> None:
+        """Wait for the deliverer."""
+        await wait_until(predicate, description)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    """Return a scene and stop its deliverers."""
+    made = Scene()
+    yield made
+    for deliverer in made.started:
+        await deliverer.stop(grace_s=0)
+
+
+def row(task_id: str, url: str = "http://hooks.test/x") -> OutboxRow:
+    """Return a webhook that is due at the start of the test's clock."""
+    return webhook(task_id, url=url, next_at=START)
+
+
+async def test_what_an_earlier_process_left_is_delivered_at_once(scene: Scene) -> None:
+    """Rows that are due when it starts need no wake."""
+    await scene.put(row("t1"), row("t2"))
+    deliverer = scene.start()
+    await scene.until(lambda: len(scene.events) == 2, "both are delivered")
+    assert await scene.state("t1") == WebhookState(status="delivered", attempts=1)
+    assert deliverer.counts == {"delivered": 2, "postponed": 0, "dead": 0}
+
+
+async def test_a_row_that_was_just_committed_goes_out_when_woken(scene: Scene) -> None:
+    """Nobody waits for a poll."""
+    deliverer = scene.start()
+    await asyncio.sleep(0)
+    await scene.put(row("t1"))
+    deliverer.wake()
+    await scene.until(lambda: scene.events, "it is delivered")
+    assert scene.events == [("t1", "delivered", "")]
+
+
+async def test_a_failed_try_is_made_again_when_its_time_has_come(scene: Scene) -> None:
+    """The same webhook id goes out again, after the wait and not before."""
+    scene.sender.script["http://hooks.test/x"] = [UNAVAILABLE]
+    await scene.put(row("t1"))
+    deliverer = scene.start()
+    await scene.until(lambda: scene.events, "the first try is recorded")
+    state = await scene.state("t1")
+    assert state is not None
+    assert (state.status, state.attempts) == ("pending", 1)
+    assert state.next_at is not None
+    assert (state.next_at - START).total_seconds() == 1.0
+    scene.clock.advance(0.99)
+    await scene.put(row("t2", "http://b.test/"))
+    deliverer.wake()
+    await scene.until(lambda: len(scene.events) == 2, "it has looked and delivered another row")
+    assert scene.sender.tried == [("msg_t1", "http://hooks.test/x"), ("msg_t2", "http://b.test/")]
+    scene.clock.advance(0.01)
+    deliverer.wake()
+    await scene.until(lambda: len(scene.events) == 3, "the second try is recorded")
+    assert scene.sender.tried[2:] == [("msg_t1", "http://hooks.test/x")]
+    assert await scene.state("t1") == WebhookState(status="delivered", attempts=2)
+
+
+async def test_after_four_tries_a_webhook_is_a_dead_letter(scene: Scene) -> None:
+    """The waits double, and the last error is told in Andera's words."""
+    scene.sender.script["http://hooks.test/x"] = [UNAVAILABLE] * 9
+    await scene.put(row("t1"))
+    deliverer = scene.start()
+    for tries, wait_s in ((1, 1), (2, 2), (3, 4)):
+        await scene.until(lambda tries=tries: len(scene.events) == tries, f"try {tries}")
+        scene.clock.advance(wait_s)
+        deliverer.wake()
+    await scene.until(lambda: len(scene.events) == 4, "the last try is recorded")
+    text = "Failed to send webhook after 4 attempts: Request failed with status code 503"
+    assert scene.events[-1] == ("t1", "dead", text)
+    assert await scene.state("t1") == WebhookState(status="dead", attempts=4)
+    assert deliverer.counts == {"delivered": 0, "postponed": 3, "dead": 1}
+    scene.clock.advance(10**6)
+    deliverer.wake()
+    await scene.put(row("t2", "http://b.test/"))
+    deliverer.wake()
+    await scene.until(lambda: len(scene.events) == 5, "another one is delivered")
+    assert len(scene.sender.tried) == 5
+
+
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        (Failed("Request failed with status code 410", 410), "Request failed with status code 410"),
+        (Refused("x leads to a loopback address"), "x leads to a loopback address"),
+    ],
+)
+async def test_a_receiver_that_is_gone_or_forbidden_is_not_tried_again(
+    scene: Scene, sent: Sent, error: str
+) -> None:
+    """410 and the guard end it at once."""
+    scene.sender.script["http://hooks.test/x"] = [sent]
+    await scene.put(row("t1"))
+    scene.start()
+    await scene.until(lambda: scene.events, "it is given up")
+    assert scene.events == [("t1", "dead", f"Failed to send webhook after 1 attempt: {error}")]
+
+
+async def test_a_receiver_is_given_the_time_it_asked_for(scene: Scene) -> None:
+    """Retry-After moves the next try."""
+    scene.sender.script["http://hooks.test/x"] = [Failed("busy", 429, retry_after_s=90)]
+    await scene.put(row("t1"))
+    scene.start()
+    await scene.until(lambda: scene.events, "the first try is recorded")
+    state = await scene.state("t1")
+    assert state is not None
+    assert state.next_at is not None
+    assert (state.next_at - START).total_seconds() == 90
+
+
+async def test_a_slow_host_has_its_limit_and_stops_nobody_else(scene: Scene) -> None:
+    """Hundreds of rows for a host that hangs do not delay the one for another host."""
+    slow = "http://slow.test/x"
+    scene.sender.held_urls = {slow}
+    scene.sender.open.clear()
+    await scene.put(*(row(f"t{n}", slow) for n in range(1, 301)))
+    await scene.put(row("t999", "http://quick.test/"))
+    deliverer = scene.start(limit=10, host_limit=3)
+    await scene.until(lambda: scene.events, "the quick one is delivered")
+    assert scene.events == [("t999", "delivered", "")]
+    assert scene.sender.under_way == [slow] * 3
+    scene.sender.open.set()
+    await scene.until(lambda: len(scene.events) == 301, "all are delivered")
+    assert len(set(scene.sender.tried)) == len(scene.sender.tried) == 301
+    await scene.until(lambda: deliverer.under_way == 0, "nothing is under way")
+
+
+async def test_tries_are_limited_overall(scene: Scene) -> None:
+    """However many hosts there are."""
+    scene.sender.open.clear()
+    await scene.put(*(row(f"t{n}", f"http://h{n}.test/") for n in range(1, 31)))
+    scene.start(limit=5)
+    await scene.until(lambda: len(scene.sender.under_way) >= 5, "five are under way")
+    await asyncio.sleep(0)
+    assert len(scene.sender.under_way) == 5
+    scene.sender.open.set()
+    await scene.until(lambda: len(scene.events) == 30, "all are delivered")
+
+
+async def test_a_row_under_way_is_not_tried_twice_at_once(scene: Scene) -> None:
+    """Waking up while a try is under way begins no second one."""
+    scene.sender.open.clear()
+    await scene.put(row("t1"))
+    deliverer = scene.start()
+    await scene.until(lambda: scene.sender.under_way, "the try is under way")
+    await scene.put(row("t2", "http://b.test/"))
+    deliverer.wake()
+    await scene.until(lambda: len(scene.sender.under_way) == 2, "the second row is under way")
+    assert len(scene.sender.tried) == 2
+    scene.sender.open.set()
+    await scene.until(lambda: len(scene.events) == 2, "both are delivered")
+    assert len(scene.sender.tried) == 2
+
+
+async def test_a_try_that_cannot_be_recorded_is_made_again_later(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At least once: the receiver may see it twice, under one id, and not in a tight circle."""
+    monkeypatch.setattr(webhooks, "STORE_RETRY_S", 0.02)
+    scene.sender.open.clear()
+    await scene.put(row("t1"))
+    scene.start()
+    await scene.until(lambda: scene.sender.under_way, "the try is under way")
+    scene.store.fail()
+    scene.sender.open.set()
+    await scene.until(lambda: len(scene.sender.tried) >= 2, "it is tried again")
+    assert scene.events == []
+    assert len(scene.sender.tried) < 10
+    scene.store.heal()
+    await scene.until(lambda: scene.events, "it is recorded")
+    assert scene.events == [("t1", "delivered", "")]
+    assert set(scene.sender.tried) == {("msg_t1", "http://hooks.test/x")}
+
+
+async def test_a_stop_lets_tries_end(scene: Scene) -> None:
+    """What a receiver has got is recorded before the process leaves."""
+    scene.sender.open.clear()
+    await scene.put(row("t1"))
+    deliverer = scene.start()
+    await scene.until(lambda: scene.sender.under_way, "the try is under way")
+    stopping = asyncio.ensure_future(deliverer.stop())
+    await asyncio.sleep(0)
+    scene.sender.open.set()
+    await stopping
+    assert scene.events == [("t1", "delivered", "")]
+
+
+async def test_a_try_that_was_cut_is_made_by_the_next_process(scene: Scene) -> None:
+    """No attempt is counted for it, and the id stays."""
+    scene.sender.open.clear()
+    await scene.put(row("t1"))
+    first = scene.start()
+    await scene.until(lambda: scene.sender.under_way, "the try is under way")
+    await first.stop(grace_s=0)
+    assert first.under_way == 0
+    state = await scene.state("t1")
+    assert state is not None
+    assert (state.status, state.attempts) == ("pending", 0)
+    scene.sender.open.set()
+    scene.start()
+    await scene.until(lambda: scene.events, "it is delivered")
+    assert scene.sender.tried == [("msg_t1", "http://hooks.test/x")] * 2
+
+
+async def test_stopping_what_never_started_is_fine(scene: Scene) -> None:
+    """A process may fail before its start is complete."""
+    deliverer = WebhookDeliverer(
+        scene.store.outbox, scene.sender, WebhookPolicy(), clock=scene.clock, chance=FullJitter()
+    )
+    await deliverer.stop()
