@@ -34,8 +34,6 @@ from shared.edge.http_shell import EdgeRunner
 from shared.errors import ConfigError, Failure, failure
 from shared.log import Log, TaskLog, setup_logging
 from shared.system import SystemClock, SystemIds, system_chance
-from shared.url_guard import parse_rules
-from shared.webhooks import WebhookPolicy, parse_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     from balancer.store.ports import OutboxRow, Store
     from shared.clock import Clock
     from shared.log_ring import LogRing
-    from shared.url_guard import UrlRules
 
 SOFTWARE = version("cabrank")
 SERVER = f"cabrank/{SOFTWARE}"
@@ -81,6 +78,7 @@ class Balancer:
         if recovered:
             self._log.event("store.recovered", count=recovered)
         listener = bound_socket(self.settings.host, self.settings.port)
+        self._stack.callback(listener.close)
         port = int(listener.getsockname()[1])
         self.fleet = self._fleet(store, port)
         await self._listen(listener, store, sender)
@@ -96,8 +94,8 @@ class Balancer:
         self._log.event("process.started", software=f"cabrank balancer {SOFTWARE}", url=self.url)
 
     def _webhooks(self, store: Store) -> tuple[WebhookSender, WebhookDeliverer]:
-        policy = webhook_policy(self.settings)
-        sender = WebhookSender(policy, webhook_rules(self.settings), clock=self._clock)
+        policy = self.settings.webhook_policy
+        sender = WebhookSender(policy, self.settings.webhook_rules, clock=self._clock)
         self._stack.push_async_callback(sender.close)
         deliverer = WebhookDeliverer(
             store.outbox,
@@ -271,33 +269,3 @@ def dial_settings(settings: BalancerSettings, boot_id: str, port: int) -> DialSe
         heartbeat_timeout_s=settings.ws_heartbeat_timeout / 1000,
         resume_window_s=settings.resume_window / 1000,
     )
-
-
-def webhook_policy(settings: BalancerSettings) -> WebhookPolicy:
-    """Return how webhooks are tried.
-
-    Raises:
-        ConfigError: a secret or a header cannot be used.
-    """
-    try:
-        return WebhookPolicy(
-            timeout_s=settings.webhook_timeout / 1000,
-            max_retries=settings.webhook_max_retries,
-            retry_delay_s=settings.webhook_retry_delay / 1000,
-            headers=tuple(settings.webhook_headers.items()),
-            secrets=parse_secrets(settings.webhook_secret or ""),
-        )
-    except ValueError as exc:
-        raise ConfigError(f"WEBHOOK_SECRET: {exc}") from exc
-
-
-def webhook_rules(settings: BalancerSettings) -> UrlRules:
-    """Return where webhooks may go.
-
-    Raises:
-        ConfigError: the allow list cannot be read.
-    """
-    try:
-        return parse_rules(settings.webhook_allow, allow_private=settings.allow_private_webhooks)
-    except ValueError as exc:
-        raise ConfigError(f"WEBHOOK_ALLOW: {exc}") from exc

@@ -6,17 +6,27 @@ Precedence: command line options, then the environment, then `.env`, then the de
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode
 
 from shared.errors import ConfigError
 from shared.protocol.limits import MAX_BODY
 from shared.settings import SETTINGS, LogLevel, Size, Switch, is_loopback, load
 from shared.system import local_keys
+from shared.url_guard import UrlRules, parse_rules
+from shared.webhooks import Headers, WebhookPolicy, parse_headers, parse_secrets
 
 KEYS_DIRECTORY = Path(".cabrank")
+
+
+def _headers(value: object) -> object:
+    return parse_headers(value) if isinstance(value, str) else value
+
+
+# NoDecode: the settings library would parse the JSON itself and end in a traceback when it is none.
+_Headers = Annotated[Headers, NoDecode, BeforeValidator(_headers)]
 
 
 class BalancerSettings(BaseSettings):
@@ -29,10 +39,16 @@ class BalancerSettings(BaseSettings):
     )
     port: int = Field(4000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     lb_auth_key: str | None = Field(
-        None, repr=False, description="Key of clients and operators, and of the links."
+        None,
+        min_length=1,
+        repr=False,
+        description="Key of clients and operators, and of the links.",
     )
     auth_key: str | None = Field(
-        None, repr=False, description="Key of plain HTTP workers that name none themselves."
+        None,
+        min_length=1,
+        repr=False,
+        description="Key of plain HTTP workers that name none themselves.",
     )
     store_url: str | None = Field(
         None,
@@ -113,11 +129,11 @@ class BalancerSettings(BaseSettings):
     webhook_retry_delay: int = Field(
         1000, ge=1, description="Milliseconds of the first backoff; it doubles."
     )
-    webhook_headers: dict[str, str] = Field(
-        default_factory=dict, repr=False, description="JSON object of headers on every delivery."
+    webhook_headers: _Headers = Field(
+        (), repr=False, description="JSON object of headers on every delivery."
     )
-    webhook_secret: str | None = Field(
-        None, repr=False, description="whsec_… secrets, separated by spaces; signs deliveries."
+    webhook_secret: str = Field(
+        "", repr=False, description="whsec_… secrets, separated by spaces; signs deliveries."
     )
     webhook_allow_private: Switch | None = Field(
         None, description="Deliver to private addresses; default: only while bound to loopback."
@@ -128,6 +144,18 @@ class BalancerSettings(BaseSettings):
     termination_grace: int = Field(
         30_000, ge=0, description="Milliseconds SIGTERM leaves running work to end."
     )
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secrets_are_secrets(cls, value: str) -> str:
+        parse_secrets(value)
+        return value
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _allowed_are_hosts(cls, value: str) -> str:
+        parse_rules(value, allow_private=False)
+        return value
 
     @model_validator(mode="after")
     def _closed_by_default(self) -> Self:
@@ -151,6 +179,22 @@ class BalancerSettings(BaseSettings):
         """Tell whether deliveries may go to private addresses."""
         chosen = self.webhook_allow_private
         return is_loopback(self.host) if chosen is None else chosen
+
+    @property
+    def webhook_rules(self) -> UrlRules:
+        """Return where deliveries may go."""
+        return parse_rules(self.webhook_allow, allow_private=self.allow_private_webhooks)
+
+    @property
+    def webhook_policy(self) -> WebhookPolicy:
+        """Return how deliveries are tried."""
+        return WebhookPolicy(
+            timeout_s=self.webhook_timeout / 1000,
+            max_retries=self.webhook_max_retries,
+            retry_delay_s=self.webhook_retry_delay / 1000,
+            headers=self.webhook_headers,
+            secrets=parse_secrets(self.webhook_secret),
+        )
 
     def with_keys(self) -> Self:
         """Return the settings with the keys that were generated for this machine where none are set.

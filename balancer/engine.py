@@ -124,6 +124,10 @@ class Engine:
         """Cancel a task that is held here; False when none such is."""
         return self._scheduler.cancel(task_id, reason, self._clock.monotonic())
 
+    async def settled(self, task_id: TaskId) -> bool:
+        """Wait until the end of a durable task is committed; False when the store is out."""
+        return await self._durable.settled(task_id)
+
     def grant(self, task: LiveTask, size: int) -> None:
         """Let the stream of a task send so many bytes more."""
         port = self._ports.get(task.worker) if task.worker is not None else None

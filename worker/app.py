@@ -86,7 +86,6 @@ class Worker:
         port = int(listener.getsockname()[1])
         ids, chance = SystemIds(), system_chance()
         self.engine = engine = self._engine(ids)
-        self._stack.push_async_callback(engine.close)
         facts = WorkerFacts(SystemLoad(self._clock))
         services = ServiceSupervisor(
             self._found.services.values(), facts, engine.set_services_down, chance
@@ -127,12 +126,13 @@ class Worker:
         return True
 
     async def stop(self) -> None:
-        """Say Goodbye and close everything, in the reverse order of `start`."""
-        if self.url:
-            self._peers.close()
-            await asyncio.gather(self._link.close(), self._legacy.close())
-            await self.engine.close()
+        """Say Goodbye and close everything, in the reverse order of `start`; also when that failed."""
         await self._stack.aclose()
+
+    async def _say_goodbye(self) -> None:
+        """End the links before what still runs is stopped, so that no balancer takes that for a result."""
+        self._peers.close()
+        await asyncio.gather(self._link.close(), self._legacy.close())
 
     def _is_idle(self) -> bool:
         slots = self.engine.slots()
@@ -153,6 +153,7 @@ class Worker:
             shutdown_grace_s=END_S,
         )
         runner = Runner(clock, processes)
+        self._stack.push_async_callback(runner.close)
         return WorkerEngine(
             values, self._found.functions, runner, clock, ids, system_chance(),
             Journal(self._ring),
@@ -166,7 +167,6 @@ class Worker:
             self.engine, WebhookSender(policy, settings.webhook_rules, clock=clock), policy,
             clock=clock, chance=system_chance(), limit=settings.slots + settings.max_queue,
         )  # fmt: skip
-        self._stack.push_async_callback(self._webhooks.close)
         self._link = LinkServer(self._peers, clock, keys.lb_key)
         self._legacy = LegacySocket(keys.lb_key, self.status)
         parts = Parts(
@@ -176,7 +176,13 @@ class Worker:
         )  # fmt: skip
         runner = EdgeRunner(build(parts), ids, shutdown_timeout_s=1.0)
         await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
+        for close in (
+            runner.cleanup,
+            self._webhooks.close,
+            self.engine.close,
+            self._say_goodbye,
+        ):
+            self._stack.push_async_callback(close)
         await web.SockSite(runner, listener, backlog=1024).start()
 
 

@@ -24,7 +24,7 @@ class ThreadPool:
         name: prefix of the threads' names.
     """
 
-    __slots__ = ("_idle", "_lock", "_name", "_queue", "_started")
+    __slots__ = ("_closed", "_idle", "_lock", "_name", "_queue", "_started")
 
     def __init__(self, name: str = "function") -> None:
         self._name = name
@@ -32,11 +32,17 @@ class ThreadPool:
         self._lock = threading.Lock()
         self._idle = 0  # threads that wait, less the jobs that are theirs already
         self._started = 0
+        self._closed = False
 
     @property
     def started(self) -> int:
         """Return the threads that were ever started."""
         return self._started
+
+    @property
+    def idle(self) -> int:
+        """Return the threads that wait for a job."""
+        return self._idle
 
     def submit(self, job: Job) -> None:
         """Run a job, which must not raise, in an idle thread or a new one."""
@@ -51,8 +57,9 @@ class ThreadPool:
             threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def close(self) -> None:
-        """Let the idle threads end; busy ones end with the process."""
+        """Let threads end: idle ones now, busy ones after their job, stuck ones with the process."""
         with self._lock:
+            self._closed = True
             ending, self._idle = self._idle, 0
         for _ in range(ending):
             self._queue.put(None)
@@ -61,4 +68,6 @@ class ThreadPool:
         while (job := self._queue.get()) is not None:
             job()
             with self._lock:
+                if self._closed:
+                    return
                 self._idle += 1

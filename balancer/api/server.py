@@ -17,6 +17,7 @@ from shared.edge.answers import render_failure
 from shared.edge.codec import authorize_balancer
 from shared.edge.http_shell import answer_logs, edge_application, edge_headers, respond
 from shared.edge.http_shell.docs_pages import DocsPages
+from shared.errors import CabrankError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,7 +83,10 @@ def build(apis: Apis) -> web.Application:
             refused = authorize_balancer(headers, key)
             if refused is not None:
                 return respond(request, render_failure(refused, headers))
-            return await handler(request)
+            try:
+                return await handler(request)
+            except CabrankError as exc:  # such as a store that is out, or a cursor that is not ours
+                return respond(request, render_failure(exc.failure, headers))
 
         return guarded
 

@@ -102,26 +102,40 @@ async def page_of(
         CallerError: the cursor did not come from here.
     """
     memory = [r for r in views.remembered() if _matches(r, chosen) and _is_below(r, place.memory)]
+    memory.sort(key=_age, reverse=True)
     stored: list[TaskRecord] = []
-    following = place.store
+    following: str | None = None
     if place.stored_left:
         stored, following = await views.stored(chosen, limit, place.store)
-    more_stored = place.stored_left and following is not None
-    merged = sorted([*memory, *stored], key=_age, reverse=True)
-    page = merged[:limit]
-    shown = {record.task_id for record in page}
-    taken = sum(record.task_id in shown for record in stored)
-    from_memory = [record for record in memory if record.task_id in shown]
+    from_memory, taken = _shares(memory, stored, limit)
     if taken < len(stored):
-        # The rest of the store's page goes to the next one: ask where it was left after `taken`.
-        following = place.store
-        if taken:
-            _, following = await views.stored(chosen, taken, place.store)
-        more_stored = True
-    if not more_stored and len(page) == len(merged):
+        # The rest belongs to the next page. The store is asked again, because only it can name the
+        # place after `taken`; what it shows now counts, because tasks may have arrived meanwhile.
+        stored, following = (
+            await views.stored(chosen, taken, place.store) if taken else ([], place.store)
+        )
+        stored_left = not taken or following is not None
+    else:
+        stored_left = following is not None
+    page = sorted([*memory[:from_memory], *stored], key=_age, reverse=True)
+    if not stored_left and from_memory == len(memory):
         return page, None
-    last = min(map(_age, from_memory)) if from_memory else place.memory
-    return page, Place(last, following, more_stored).encode()
+    # What arrives from now on is above the first task shown, and has no place on later pages.
+    boundary = _age(memory[from_memory - 1]) if from_memory else place.memory or _age(page[0])
+    return page, Place(boundary, following, stored_left).encode()
+
+
+def _shares(memory: list[TaskRecord], stored: list[TaskRecord], limit: int) -> tuple[int, int]:
+    """Return how many of each make up a page: always the newer of the two heads."""
+    mine = theirs = 0
+    while mine + theirs < limit and (mine < len(memory) or theirs < len(stored)):
+        if theirs == len(stored) or (
+            mine < len(memory) and _age(memory[mine]) > _age(stored[theirs])
+        ):
+            mine += 1
+        else:
+            theirs += 1
+    return mine, theirs
 
 
 def _age(record: TaskRecord) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from shared.edge.codec import BalancerRules, is_durable, parse_task
 from shared.edge.http_shell import SyncSink, edge_headers, read_body, respond, write_stream
 from shared.edge.stream_format import choose
 from shared.edge.streams import StreamSink
-from shared.errors import CallerError, Failure, failure
+from shared.errors import Failure, failure
 from shared.ids import TaskId
 from shared.task import Mode
 from shared.task_state import TaskStatus
@@ -143,6 +143,9 @@ class TasksApi:
         headers = edge_headers(request)
         task_id = TaskId(request.match_info["id"])
         if self._engine.cancel(task_id, "cancelled by request"):
+            if not await self._engine.settled(task_id):
+                unsure = failure("store_unavailable", retry_after_s=1)
+                return respond(request, render_failure(unsure, headers, task_id))
             shown = {"success": True, "task_id": task_id, "status": TaskStatus.CANCELLED.value}
             return respond(request, render_value(shown, headers))
         record = await self._views.find(task_id)
@@ -154,10 +157,7 @@ class TasksApi:
     async def list(self, request: web.Request) -> web.StreamResponse:
         """Show tasks, newest first, a page at a time."""
         headers = edge_headers(request)
-        try:
-            chosen, limit, place = read_query(request.query)
-            page, following = await page_of(self._views, chosen, limit, place)
-        except CallerError as exc:
-            return respond(request, render_failure(exc.failure, headers))
+        chosen, limit, place = read_query(request.query)
+        page, following = await page_of(self._views, chosen, limit, place)
         shown = {"tasks": [task_view(record, whole=False) for record in page], "next": following}
         return respond(request, render_value(shown, headers))

@@ -28,20 +28,21 @@ if TYPE_CHECKING:
     from balancer.store.ports import Store
     from balancer.store.sealing import Sealer
     from shared.errors import Unavailable
-    from shared.ids import Token
+    from shared.ids import TaskId, Token
     from shared.task import AttemptRecord, Outcome, Sink
 
 # Inputs past these bounds are left in the store and read again at dispatch.
 KEPT_INPUT = 64 * 1024  # bytes of one; what a link carries inside the dispatch itself
 KEPT_INPUTS = 64 * 1024**2  # bytes of all
 COMMIT_RETRY_S = 0.5  # pause before a failed commit is tried again
+SETTLE_S = 5.0  # what a caller waits for the commit of a cancel
 RECOVER_PAGE = 1000
 
 
 class _Ending:
     """A result on its way into the store."""
 
-    __slots__ = ("attempt", "committed", "finished_at", "outcome", "task")
+    __slots__ = ("attempt", "committed", "finished_at", "outcome", "task", "waiters")
 
     def __init__(
         self, task: LiveTask, outcome: Outcome, attempt: AttemptRecord | None, finished_at: datetime,
@@ -52,6 +53,7 @@ class _Ending:
         self.attempt = attempt
         self.finished_at = finished_at
         self.committed = committed
+        self.waiters: list[asyncio.Future[None]] = []
 
 
 class DurableTasks:
@@ -141,6 +143,20 @@ class DurableTasks:
         """Tell whether the result of an attempt is on its way into the store."""
         return token in self._tokens
 
+    async def settled(self, task_id: TaskId) -> bool:
+        """Wait until the end of a task is committed; False when that takes too long."""
+        ending = self._endings.get(task_id)
+        if ending is None:
+            return True
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ending.waiters.append(waiter)
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                await waiter
+        except TimeoutError:
+            return False
+        return True
+
     async def input(self, task: LiveTask) -> bytes | None:
         """Return the input that was left in the store; None when it cannot be read now."""
         return await self._store.tasks.input(task.id)
@@ -185,6 +201,9 @@ class DurableTasks:
         if ending.task.token is not None:
             self._tokens.discard(ending.task.token)
         ending.committed()
+        for waiter in ending.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _try_again(self, ending: _Ending) -> None:
         def again() -> None:

@@ -170,6 +170,11 @@ class Rig:
         """Return the id of a task by its name in the test."""
         return TaskId(name)
 
+    @staticmethod
+    def token_of(token: str) -> Token:
+        """Return a token that the test made up."""
+        return Token(token)
+
     def token(self, name: str) -> Token:
         """Return the last token of a task."""
         return self.seen.tokens[name][-1]
