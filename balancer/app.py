@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ from shared.log import Log, TaskLog, setup_logging
 from shared.system import SystemClock, SystemIds, system_chance
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from balancer.config import BalancerSettings
     from balancer.store.ports import OutboxRow, Store
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 SOFTWARE = version("cabrank")
 SERVER = f"cabrank/{SOFTWARE}"
+# The store's writer thread waits for the interpreter's lock while the event loop is busy; at the
+# default of 5 ms a commit under load takes tens of milliseconds, most of them in that queue.
+SWITCH_S = 0.0005
 BACKLOG = 1024  # connections that wait to be accepted
 DRAIN_POLL_S = 0.05
 
@@ -140,16 +144,20 @@ class Balancer:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         assert runner.server is not None
+        edge = self._lane(runner.server) if self.settings.fast_lane else runner.server
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(edge, sock=listener, backlog=BACKLOG)
+        self._stack.callback(server.close)
+
+    def _lane(self, successor: Callable[[], asyncio.Protocol]) -> FastLane:
         lane = FastLane(
-            FastDesk(self.engine, self.settings.lb_auth_key or ""), runner.server, self._ids,
+            FastDesk(self.engine, self.settings.lb_auth_key or ""), successor, self._ids,
             self._clock, body_limit=self.settings.request_body_limit, software=SERVER,
         )  # fmt: skip
         lane.start()
         self._stack.callback(lane.abort)
         self._stack.callback(lane.close)
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lane, sock=listener, backlog=BACKLOG)
-        self._stack.callback(server.close)
+        return lane
 
     async def drain(self) -> None:
         """Take nothing new and wait until every call has ended, or TERMINATION_GRACE is over."""
@@ -200,6 +208,7 @@ async def serve(settings: BalancerSettings) -> int:
     Raises:
         ConfigError: the store, the port or a setting cannot be used.
     """
+    sys.setswitchinterval(SWITCH_S)
     clock = SystemClock()
     ring = setup_logging(clock, level=settings.log_level, max_lines=settings.max_logs)
     stopping = asyncio.Event()

@@ -84,7 +84,7 @@ class Engine:
         self._outbox_ready = outbox_ready
         self._ports: dict[WorkerId, WorkerPort] = {}
         self._schemas = InputSchemas()
-        self._durable = DurableTasks(store, self.wall, sealer, max_durable, self._enqueue)
+        self._durable = DurableTasks(store, self._journal, sealer, max_durable, self._enqueue)
         self._scheduler = Scheduler(self, ids, chance, settings)
         self._loading: set[asyncio.Task[None]] = set()
         self._closing = False

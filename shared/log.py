@@ -173,6 +173,10 @@ class TaskLog:
             "store.unavailable", reason=str(error) or type(error).__name__, task_id=task_id
         )
 
+    def store_restored(self) -> None:
+        """Note that the store does again what tasks need."""
+        self._log.event("store.restored")
+
     def _line(
         self, action: str, task_id: str, lane: LaneKey, correlation: str, **fields: object
     ) -> None:

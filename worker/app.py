@@ -135,9 +135,14 @@ class Worker:
         await asyncio.gather(self._link.close(), self._legacy.close())
 
     def _is_idle(self) -> bool:
+        return self.engine.idle and not self._webhooks.counts.pending or self._is_stuck()
+
+    def _is_stuck(self) -> bool:
+        """Tell whether only code is left that cannot be ended, and what waits for its slots."""
         slots = self.engine.slots()
-        over = self.engine.idle or (slots.stuck == slots.used > 0 and not slots.queue)
-        return over and not self._webhooks.counts.pending
+        nothing_runs = slots.stuck == slots.used > 0
+        nothing_waits = not slots.queue or slots.stuck == slots.limit
+        return nothing_runs and nothing_waits and self._peers.idle()
 
     def _engine(self, ids: SystemIds) -> WorkerEngine:
         settings, clock = self.settings, self._clock

@@ -276,7 +276,7 @@ class WorkerEngine:
 
     def admit(self, attempt: Attempt, claimant: Claimant) -> None:
         """Give an attempt a slot that the gate has for its claimant; `begin` must follow, or `stop`."""
-        self.gate.take(claimant)
+        self.gate.take(claimant, self.clock.monotonic())
         self._executions.add(attempt)
         self.counters.began += 1
         self._tell()

@@ -9,11 +9,12 @@ each second, and whenever something changes, the slots go out with services and 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import WSCloseCode, WSMsgType, web
+
+from shared.edge.codec import is_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ class LegacySocket:
     """
 
     def __init__(self, key: str, view: SlotView, *, interval_s: float = INTERVAL_S) -> None:
-        self._key = key.encode()
+        self._key = key
         self._view = view
         self._interval_s = interval_s
         self._open: set[web.WebSocketResponse] = set()
@@ -66,7 +67,7 @@ class LegacySocket:
             max_msg_size=MAX_MESSAGE,
         )
         await socket.prepare(request)
-        if not any(hmac.compare_digest(each.encode(), self._key) for each in offered[:1]):
+        if not any(is_key(each, self._key) for each in offered[:1]):
             await socket.close(code=UNAUTHORIZED_CLOSE, message=b"Unauthorized")
             return socket
         self._open.add(socket)

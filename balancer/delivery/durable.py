@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 from balancer.core.live_task import LiveTask
 from balancer.delivery.outbox import outbox_row
 from balancer.store.ports import StoredTask
-from balancer.store.recent import WallClock, current_attempt, record_of
+from balancer.store.recent import current_attempt, record_of
 from shared.errors import Failure, failure
 from shared.task_state import TERMINAL
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from balancer.delivery.journal import Journal
     from balancer.store.ports import Store
     from balancer.store.sealing import Sealer
     from shared.errors import Unavailable
@@ -61,18 +62,19 @@ class DurableTasks:
 
     Args:
         store: an open store.
-        wall: turns monotonic seconds into wall clock times.
+        journal: keeps the wall clock, and what the log says of the store.
         sealer: seals worker keys.
         max_durable: unfinished durable tasks that may be kept.
         accepted: takes a task as soon as it is committed, whether or not its caller still waits.
     """
 
     def __init__(
-        self, store: Store, wall: WallClock, sealer: Sealer, max_durable: int,
+        self, store: Store, journal: Journal, sealer: Sealer, max_durable: int,
         accepted: Callable[[LiveTask], None],
     ) -> None:  # fmt: skip
         self._store = store
-        self._wall = wall
+        self._journal = journal
+        self._wall = journal.wall
         self._sealer = sealer
         self._max_durable = max_durable
         self._accepted = accepted
@@ -102,9 +104,11 @@ class DurableTasks:
             # Not in the caller's coroutine: it may have been cancelled meanwhile. Then nobody was told
             # that the task was accepted, but the store says that it was, so it must run.
             if error is None:
+                self._journal.store_works()
                 self._leave_input(task)
                 self._accepted(task)
             else:
+                self._journal.store_failed(task, error)
                 self._unfinished -= 1
             if not answer.cancelled():
                 answer.set_result(error)
@@ -189,6 +193,7 @@ class DurableTasks:
             if error is None:
                 self._committed(ending)
             elif not self._closed:
+                self._journal.store_failed(task, error)
                 self._try_again(ending)
 
         self._store.tasks.finish(
@@ -196,6 +201,7 @@ class DurableTasks:
         )
 
     def _committed(self, ending: _Ending) -> None:
+        self._journal.store_works()
         self._unfinished -= 1
         self._endings.pop(ending.task.id, None)
         if ending.task.token is not None:

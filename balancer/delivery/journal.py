@@ -36,6 +36,7 @@ class Journal:
         self.wall = WallClock(clock.utc_now(), clock.monotonic())
         self.recent = RecentTasks(self.wall)
         self._log = log
+        self._store_out = False
 
     def accepted(self, task: LiveTask) -> None:
         """Note a task that was taken."""
@@ -80,8 +81,16 @@ class Journal:
         )  # fmt: skip
 
     def store_failed(self, task: LiveTask, error: Exception) -> None:
-        """Note that the store did not give what a task needs."""
-        self._log.store_failed(task.id, error)
+        """Note that the store did not do what a task needs; an outage is logged once."""
+        if not self._store_out:
+            self._store_out = True
+            self._log.store_failed(task.id, error)
+
+    def store_works(self) -> None:
+        """Note that the store did what a task needs."""
+        if self._store_out:
+            self._store_out = False
+            self._log.store_restored()
 
     def _remembered(
         self, task: LiveTask, outcome: str, code: str, now_s: float

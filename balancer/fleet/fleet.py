@@ -134,9 +134,9 @@ class Fleet:
 
     def noted(self, worker: FleetWorker) -> None:
         """Log a status that has changed."""
-        status = worker.status
-        if self._status.get(worker.id) == status:
-            return
+        status, before = worker.status, self._status.get(worker.id)
+        if status == before or (before is None and status == "unreachable" and not worker.problem):
+            return  # nothing new, or not tried yet
         self._status[worker.id] = status
         if status == "ready":
             limit = worker.report.limit if worker.report else 0
@@ -150,7 +150,7 @@ class Fleet:
         elif status == "maintenance":
             self._log.event("worker.maintenance", worker=worker.id, on=True)
         else:
-            reason = worker.problem or ("nothing comes from it" if worker.silent else "no link yet")
+            reason = worker.problem or "nothing comes from it"
             self._log.event("worker.down", worker=worker.id, reason=reason)
 
     def looked(self, worker: FleetWorker) -> None:
@@ -180,9 +180,9 @@ class Fleet:
         if self.roster.look():
             problem = self.roster.problem
             if problem is not None:
-                self._log.event("roster.broken", file=str(self.roster.path), reason=problem)
+                self._log.event("roster.broken", file=str(self.roster.path), problem=problem)
             else:
-                self._log.event("roster.reloaded", count=len(self.roster.entries))
+                self._log.event("roster.reloaded", workers=len(self.roster.entries))
         entries = self._names.expand(self.roster.entries)
         self._retire_missing({entry.id for entry in entries})
         self._all_listed = self._names.asked(self.roster.entries)

@@ -26,7 +26,7 @@ async def start_worker(functions: Iterable[Function[..., object]], **settings: o
     """
     given = {"port": 0, "auth_key": AUTH_KEY, "lb_auth_key": LB_KEY, "slots": 2, **settings}
     # No .env of whoever runs the tests; the values are checked by pydantic itself.
-    values = WorkerSettings(_env_file=None, **given)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    values = WorkerSettings(_env_file=None, **given)  # pyright: ignore[reportCallIssue]
     clock = SystemClock()
     worker = Worker(values, Discovered(functions=Registry(functions)), LogRing(clock), clock)
     await worker.start()

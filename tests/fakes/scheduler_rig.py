@@ -171,6 +171,11 @@ class Rig:
         return TaskId(name)
 
     @staticmethod
+    def worker_of(name: str) -> WorkerId:
+        """Return the id of a worker by its name in the test."""
+        return WorkerId(name)
+
+    @staticmethod
     def token_of(token: str) -> Token:
         """Return a token that the test made up."""
         return Token(token)

@@ -163,10 +163,6 @@ class DirectQueue:
             self._leave(task, Place.OVER)
             self._clean()
 
-    def due_s(self) -> float:
-        """Return a time before which nothing is due; NEVER when nothing will be."""
-        return self._earliest_s if len(self) else NEVER
-
     def tick(self, now_s: float) -> list[DirectTask]:
         """Let the retries wait for a slot that are due; take out and return those past their deadline."""
         if now_s < self._earliest_s:

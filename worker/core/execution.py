@@ -211,10 +211,6 @@ class Executions:
         """Forget an attempt whose code has ended."""
         del self._by_token[execution.token]
 
-    def due_s(self) -> float:
-        """Return a time before which no attempt is due; NEVER when none will be."""
-        return self._earliest_s if self._by_token else NEVER
-
     def tick(self, now_s: float) -> Due:
         """Decide the attempts whose time is up and find those that did not end in time."""
         due = Due([], [])

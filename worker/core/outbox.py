@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shared.ids import Token
     from shared.protocol.messages import Finished
     from shared.task import Piece
 
@@ -81,9 +80,6 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def __contains__(self, token: Token) -> bool:
-        return token in self._entries
 
     @property
     def full(self) -> bool:

@@ -158,12 +158,18 @@ class SlotGate:
         """Tell whether the worker's own queue may take a slot; in maintenance too, it must drain."""
         return not self._services_down and self._reachable(self.own) > 0
 
-    def take(self, claimant: Claimant) -> None:
-        """Take a slot, after `refusal` or `own_may_take` said that it is free for this claimant."""
+    def take(self, claimant: Claimant, now_s: float) -> None:
+        """Take a slot, after `refusal` or `own_may_take` said that it is free for this claimant.
+
+        What else is free is offered again at once: the claimant may want more, and says so only
+        when its demand changes.
+        """
         assert self.used < self.limit, "took a slot that is not there"
         self.used += 1
         if claimant.offers:
             claimant.offers.pop(0)
+        if self._contended:
+            self._share(now_s)
 
     def release(self, now_s: float, *, stuck: bool = False) -> None:
         """Give a slot back: its code has ended.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shared.webhooks import WebhookPolicy
     from worker.engine import WorkerEngine
 
-_NEVER_RAN = frozenset({"invalid_params", "invalid_input", "invalid_json", "queue_timeout"})
+_NEVER_RAN = frozenset({"invalid_params", "invalid_input", "invalid_json"})
 _FULL_RETRY_AFTER_S = 1.0
 
 log = Log("webhook")

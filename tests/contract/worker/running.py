@@ -20,6 +20,7 @@ from shared.log import setup_logging
 from shared.system import SystemClock
 from worker import Function
 from worker.app import Worker
+from worker.authoring.background import ServiceDefinition
 from worker.authoring.discovery import Discovered, discover
 from worker.authoring.registry import Registry
 from worker.config import WorkerSettings
@@ -60,6 +61,10 @@ class RunningWorker:
         self.session = session
         self.url = worker.url
 
+    async def logs(self, query: str = "") -> list[str]:
+        """Return the lines of the log."""
+        return cast("list[str]", (await self.ask("GET", f"/logs{query}")).json["logs"])
+
     async def ask(
         self,
         method: str,
@@ -94,16 +99,20 @@ class RunningWorker:
 
 @asynccontextmanager
 async def running_worker(
-    functions: Iterable[Function[..., object]] | None = None, **settings: object
+    functions: Iterable[Function[..., object]] | None = None,
+    services: Iterable[ServiceDefinition] = (),
+    **settings: object,
 ) -> AsyncGenerator[RunningWorker]:
     """Run a worker while the context lasts.
 
     Args:
         functions: what it hosts; None is the folder `hosted/`.
+        services: what it runs beside them.
         settings: over the defaults, which are small and on loopback.
     """
     values = {"port": 0, "auth_key": AUTH_KEY, "lb_auth_key": LB_KEY, "slots": 2, **settings}
     found = discover(HOSTED) if functions is None else Discovered(functions=Registry(functions))
+    found.services.update({each.name: each for each in services})
     clock = SystemClock()
     handlers, level = list(logging.root.handlers), logging.root.level
     ring = setup_logging(clock, stream=io.StringIO(), as_json=True, level="debug")
@@ -121,4 +130,4 @@ async def running_worker(
 
 def _settings(values: dict[str, object]) -> WorkerSettings:
     # No .env of whoever runs the tests; the values are checked by pydantic itself.
-    return WorkerSettings(_env_file=None, **values)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return WorkerSettings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator, Mapping
+from typing import cast
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.contract.worker.observed import (
 from tests.contract.worker.running import (
     AS_CLIENT,
     LB_KEY,
+    JsonObject,
     Reply,
     RunningWorker,
     running_worker,
@@ -45,14 +47,16 @@ async def worker() -> AsyncGenerator[RunningWorker]:
 def _includes(ours: object, theirs: object, place: str = "") -> None:
     """Fail unless everything that they say is in what we say."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
-        for key, value in theirs.items():
-            assert key in ours, f"{place}.{key} is missing"
+        members, wanted = cast("JsonObject", ours), cast("JsonObject", theirs)
+        for key, value in wanted.items():
+            assert key in members, f"{place}.{key} is missing"
             if key not in VOLATILE:
-                _includes(ours[key], value, f"{place}.{key}")
+                _includes(members[key], value, f"{place}.{key}")
     elif isinstance(theirs, list) and isinstance(ours, list):
-        assert len(ours) == len(theirs), place
-        for index, value in enumerate(theirs):
-            _includes(ours[index], value, f"{place}[{index}]")
+        items, values = cast("list[object]", ours), cast("list[object]", theirs)
+        assert len(items) == len(values), place
+        for index, value in enumerate(values):
+            _includes(items[index], value, f"{place}[{index}]")
     else:
         assert ours == theirs, place
 
@@ -177,10 +181,9 @@ async def test_logs_have_the_same_form(worker: RunningWorker) -> None:
     """`{"logs": [line, …]}`, each line beginning as Andera's do."""
     form = re.compile(r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\] \[[A-Z]+\] \[[A-Z]+\] .+")
     assert form.fullmatch(observed_log_line())
-    logs = (await worker.ask("GET", "/logs")).json["logs"]
-    assert isinstance(logs, list)
-    assert logs
-    assert all(form.fullmatch(str(line)) for line in logs)
+    lines = await worker.logs()
+    assert lines
+    assert all(form.fullmatch(line) for line in lines)
 
 
 # The capture

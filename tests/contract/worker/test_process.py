@@ -17,6 +17,8 @@ import pytest
 from tests.contract.worker.running import AS_CLIENT, AUTH_KEY, LB_KEY
 from tests.fakes.waiting import wait_until
 
+pytestmark = pytest.mark.acceptance
+
 PROGRAM = "import sys; from worker.cli import run; sys.exit(run({'port': 0, **eval(sys.argv[1])}))"
 ROOT = Path(__file__).parents[3]
 KEYS = {"AUTH_KEY": AUTH_KEY, "LB_AUTH_KEY": LB_KEY}
@@ -179,7 +181,7 @@ async def _logged(worker: Process, text: str) -> bool:
 
 async def test_threads_that_block_do_not_hold_up_the_end(folder: Path) -> None:
     """Code that cannot be ended dies with the process."""
-    async with _running(folder, {"slots": 2}) as worker:
+    async with _running(folder, {"slots": 2, "termination_grace": 100}) as worker:
         assert (await worker.task("blocks"))["code"] == "timeout"
         await worker.task("pid")
         worker.process.send_signal(signal.SIGTERM)

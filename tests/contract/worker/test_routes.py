@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Mapping
+from typing import cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.contract.worker.running import (
     AS_CLIENT,
     AUTH_KEY,
     LB_KEY,
+    JsonObject,
     RunningWorker,
     running_worker,
 )
@@ -68,7 +70,7 @@ async def test_health_says_maintenance(worker: RunningWorker) -> None:
 async def test_the_full_view_has_every_member(worker: RunningWorker) -> None:
     """Andera's members, and ours beside them."""
     health = await worker.health()
-    functions = health.pop("functions")
+    functions = cast("list[JsonObject]", health.pop("functions"))
     system = health.pop("system")
     port = int(worker.url.rpartition(":")[2])
     assert health.pop("worker_id") == worker.worker.status.identity.worker_id
@@ -81,7 +83,6 @@ async def test_the_full_view_has_every_member(worker: RunningWorker) -> None:
     }  # fmt: skip
     assert isinstance(system, dict)
     assert system.keys() == {"uptime", "usedMemoryPercent", "cpuLoad"}
-    assert isinstance(functions, list)
     names = ["fail", "hello", "short", "slow", "streamfail", "streamy", "undef"]
     assert [each["name"] for each in functions] == names
     assert functions[1] == {
@@ -188,30 +189,22 @@ async def test_each_key_opens_the_log_in_its_own_header(
     assert (await worker.ask("GET", "/logs", headers=headers)).status == status
 
 
-async def _lines(worker: RunningWorker, query: str = "") -> list[str]:
-    logs = (await worker.ask("GET", f"/logs{query}")).json["logs"]
-    assert isinstance(logs, list)
-    return [str(line) for line in logs]
-
-
 async def test_lines_have_anderas_form_and_can_be_chosen(worker: RunningWorker) -> None:
     """Oldest first; by number, level, time and task."""
     reply = await worker.task({"function": "fail"})
     task_id = str(reply.json["task_id"])
 
     async def is_noted() -> bool:
-        return any(task_id in line for line in await _lines(worker))
+        return any(task_id in line for line in await worker.logs())
 
     await wait_until(is_noted, "the failure is in the log")
-    lines = await _lines(worker)
+    lines = await worker.logs()
     assert all(LINE.fullmatch(line) for line in lines)
     assert lines == sorted(lines, key=lambda line: line[:26])
-    assert await _lines(worker, "?limit=1") == (await _lines(worker))[-1:]
-    assert all(
-        "[WARN]" in line or "[ERROR]" in line for line in await _lines(worker, "?level=warn")
-    )
-    assert await _lines(worker, "?since=2999-01-01T00:00:00Z") == []
-    chosen = await _lines(worker, f"?task_id={task_id}")
+    assert await worker.logs("?limit=1") == (await worker.logs())[-1:]
+    assert all("[WARN]" in line or "[ERROR]" in line for line in await worker.logs("?level=warn"))
+    assert await worker.logs("?since=2999-01-01T00:00:00Z") == []
+    chosen = await worker.logs(f"?task_id={task_id}")
     assert chosen
     assert all(task_id in line for line in chosen)
 

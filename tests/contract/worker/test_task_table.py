@@ -96,6 +96,25 @@ async def test_a_key_is_taken_with_and_without_bearer(
 
 
 HELLO = {"function": "hello"}
+LIST: list[object] = []
+OBJECT: dict[str, object] = {}
+NUMBERS: list[object] = [1]
+BAD_PRIORITIES: list[object] = [0, -1, 2097153, 0.5, None, "1", True, LIST, OBJECT]
+BAD_NAMES: list[object] = [None, "", 1, LIST, OBJECT, True]
+BAD_CONTRACTS: list[object] = [None, "1", True, 1.5, LIST, OBJECT]
+BAD_INPUTS: list[object] = ["x", 1, True, LIST, NUMBERS]
+BAD_MODES: list[object] = ["x", "", None, 1, "SYNC"]
+BAD_HOOKS: list[object] = [
+    None,
+    OBJECT,
+    {"url": ""},
+    {"url": 1},
+    {"url": "ftp://h/x"},
+    "http://h/x",
+    LIST,
+]
+BAD_SECONDS: list[object] = [0, -1, "1", True, LIST]
+BAD_ATTEMPTS: list[object] = [0, 1.5, "1", True]
 # (what the body has beside `contract: 1`, status, text, code)
 REFUSED: list[tuple[str, Mapping[str, object] | bytes, int, str, str]] = [
     ("too large", {**HELLO, "x": "y" * BODY_LIMIT}, 413, "Request body too large", "body_too_large"),
@@ -106,27 +125,27 @@ REFUSED: list[tuple[str, Mapping[str, object] | bytes, int, str, str]] = [
     *[
         (f"priority {value!r}", {**HELLO, "priority": value}, 400,
          "Invalid priority: must be between 1 and 2097152", "invalid_priority")
-        for value in (0, -1, 2097153, 0.5, None, "1", True, [], {})
+        for value in BAD_PRIORITIES
     ],
     *[
         (f"function {value!r}", {"function": value}, 400, "Missing or invalid function name", "invalid_function")
-        for value in (None, "", 1, [], {}, True)
+        for value in BAD_NAMES
     ],
     ("no function", {}, 400, "Missing or invalid function name", "invalid_function"),
     *[
         (f"contract {value!r}", {**HELLO, "contract": value}, 400, "Missing or invalid contract", "invalid_contract")
-        for value in (None, "1", True, 1.5, [], {})
+        for value in BAD_CONTRACTS
     ],
     ("no contract", b'{"function":"hello"}', 400, "Missing or invalid contract", "invalid_contract"),
     ("contract 2", {**HELLO, "contract": 2}, 400,
      "Contract version mismatch: requested 2, worker is 1", "contract_mismatch"),
     *[
         (f"input {value!r}", {**HELLO, "input": value}, 400, "Invalid input: must be an object", "invalid_input")
-        for value in ("x", 1, True, [], [1])
+        for value in BAD_INPUTS
     ],
     *[
         (f"mode {value!r}", {**HELLO, "mode": value}, 400, "Invalid mode", "invalid_mode")
-        for value in ("x", "", None, 1, "SYNC")
+        for value in BAD_MODES
     ],
     ("unknown function", {"function": "nope"}, 404, "Function 'nope' not found", "function_not_found"),
     ("dunder function", {"function": "__init__"}, 404, "Function '__init__' not found", "function_not_found"),
@@ -135,18 +154,18 @@ REFUSED: list[tuple[str, Mapping[str, object] | bytes, int, str, str]] = [
     *[
         (f"webhook {value!r}", {**HELLO, "mode": "webhook", "webhook": value}, 400,
          "Missing or invalid webhook.url for mode webhook", "invalid_webhook")
-        for value in (None, {}, {"url": ""}, {"url": 1}, {"url": "ftp://h/x"}, "http://h/x", [])
+        for value in BAD_HOOKS
     ],
     *[
         (f"{name} {value!r}", {**HELLO, name: value}, 400,
          f"Invalid {name}: must be a number of seconds greater than 0 and at most 31536000", "invalid_field")
         for name in ("timeout_s", "deadline_s")
-        for value in (0, -1, "1", True, [])
+        for value in BAD_SECONDS
     ],
     *[
         (f"max_attempts {value!r}", {**HELLO, "max_attempts": value}, 400,
          "Invalid max_attempts: must be an integer between 1 and 1000", "invalid_field")
-        for value in (0, 1.5, "1", True)
+        for value in BAD_ATTEMPTS
     ],
     ("metadata", {**HELLO, "metadata": 1}, 400,
      "Invalid metadata: must be an object of at most 16384 bytes of JSON", "invalid_field"),

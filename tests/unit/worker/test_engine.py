@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from shared.log_ring import LogRing
+from shared.log_ring import LogQuery, LogRing, Subscription
 from shared.task import Outcome
 from shared.task_state import TaskStatus
 from tests.fakes.manual_clock import ManualClock
@@ -32,6 +32,12 @@ async def quick(secret: str = "") -> str:
 async def shown(word: str) -> str:
     """Lets its input be logged, and not its result."""
     return f"hidden-{word}"
+
+
+@function
+async def long() -> str:
+    """Returns a long text."""
+    return "x" * 5000
 
 
 @function
@@ -155,3 +161,29 @@ async def test_the_journal_keeps_inputs_to_itself() -> None:
     assert "task_id=task-1" in lines
     assert "'quick' succeeded" in lines
     assert "hidden-w0rd" not in lines
+
+
+async def test_the_journal_says_why_an_attempt_failed() -> None:
+    """The code is on the line; what is below the level of the log is not kept."""
+    ring = LogRing(ManualClock(), level="warn")
+    async with workbench(quick) as bench:
+        bench.engine.journal = Journal(ring)
+        for given in (b'{"secret":1}', b"{}"):
+            sink, _ = bench.submit(quick, given)
+            await sink.end()
+    (line,) = ring.lines()
+    assert "invalid_params" in line
+
+
+async def test_a_large_result_is_shortened_in_the_log() -> None:
+    """A line shows its beginning and its size."""
+    ring = LogRing(ManualClock())
+    kept: list[dict[str, object]] = []
+    async with workbench(long) as bench:
+        bench.engine.journal = Journal(ring)
+        follower = ring.subscribe(LogQuery(), lambda: None)
+        assert isinstance(follower, Subscription)
+        follower.offer = lambda entry: kept.append(entry.fields)
+        sink, _ = bench.submit(long)
+        await sink.end()
+    assert str(kept[0]["result"]).endswith("… (5002 bytes)")

@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from pathlib import PurePosixPath
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -52,7 +52,8 @@ VALUES: list[tuple[object, bytes | None]] = [
     (datetime(2030, 1, 1, tzinfo=UTC), b'"2030-01-01T00:00:00Z"'),
     (timedelta(seconds=90), b'"PT90S"'),
     (b"\xff\x00", b'"/wA="'),
-    (PurePosixPath("/a/b"), b'"/a/b"'),
+    (Path("/a/b"), b'"/a/b"'),
+    (2**70, b"1180591620717411303424"),
 ]
 
 
@@ -69,7 +70,7 @@ def _endless() -> list[object]:
     return ring
 
 
-@pytest.mark.parametrize("value", [object(), {1: object()}, lambda: None, 2**70, _endless()])
+@pytest.mark.parametrize("value", [object(), {1: object()}, lambda: None, _endless()])
 def test_what_has_no_json_form_is_a_failure_of_the_function(value: object) -> None:
     """With a message that says so."""
     failure = outcome.returned(value).failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,17 @@ async def test_children_are_kept_ready_and_replaced() -> None:
     await wait_until(lambda: pool.ready == 1, "another one is ready")
     await pool.close()
     assert pool.children == 0
+
+
+async def test_an_idle_child_that_died_is_replaced() -> None:
+    """The attempt that comes next does not notice."""
+    async with workbench(where) as bench:
+        first = await _run(bench, where)
+        assert isinstance(first, int)
+        os.kill(first, signal.SIGKILL)
+        (child,) = bench.processes._idle  # pyright: ignore[reportPrivateUsage]  # its end is noticed late
+        await wait_until(lambda: not child.alive, "its end is known")
+        assert await _run(bench, where) not in (None, first)
 
 
 async def test_a_child_starts_no_children(monkeypatch: pytest.MonkeyPatch) -> None:

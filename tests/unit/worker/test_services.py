@@ -7,6 +7,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
+from structlog.testing import capture_logs
 
 from shared.retry import Backoff
 from tests.fakes.waiting import wait_until
@@ -17,7 +19,7 @@ from worker.facts import WorkerFacts
 from worker.services import Patience, ServiceSupervisor, TagRefresher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 QUICK = Patience(
     check_s=0.001,
@@ -28,6 +30,13 @@ QUICK = Patience(
     backoff=Backoff(base_s=0.001, cap_s=0.002),
 )
 HERE = Origin("services/fake.py", 1)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Keep the log of so many failures out of the test's output: rendering it takes longest."""
+    with capture_logs():
+        yield
 
 
 class FakeService:

@@ -232,15 +232,16 @@ def test_an_adopted_task_is_no_longer_limited_in_waiting() -> None:
 
 
 def test_a_call_that_comes_back_to_a_lane_without_hosts_is_ended() -> None:
-    """Its worker died, and no other is known: 404 now, not a time-out later. A durable one waits."""
+    """Its only worker was removed and refuses it: 404 now, not a time-out later. A durable one waits."""
     rig = Rig()
-    rig.up(A, free=2, idempotent=True)
+    rig.up(A, free=2)
+    rig.wait(1)
     rig.submit("x")
     rig.submit("d", durable=True)
     rig.core.retire(A, rig.now_s)
-    rig.core.forget(A, rig.now_s)
+    rig.refuse("x", seen=1)
+    rig.refuse("d", seen=2)
     assert rig.core.next_tick_s() == 0.0
-    # Nobody hosts it any more, so nobody says that it is idempotent.
-    rig.wait(0.1)
-    assert rig.end("x")[0] == "failed"
+    rig.wait(0)
+    assert rig.end("x") == ("failed", "group_not_found")
     assert rig.core.get(rig.id_of("d")) is not None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, cast
+from typing import Annotated, Protocol, cast
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -51,14 +52,29 @@ async def other(box: Colour) -> None:
 def _document(*functions: Function[..., object]) -> JsonObject:
     specs = [each.spec() for each in functions]
     made = document(specs, group="g", contract=3, version="1.2.3")
-    return cast("JsonObject", json.loads(json.dumps(made)))
+    copied: JsonObject = json.loads(json.dumps(made))
+    return copied
+
+
+def _at(node: JsonObject, *steps: str) -> JsonObject:
+    """Walk into a document."""
+    for step in steps:
+        node = cast("JsonObject", node[step])
+    return node
 
 
 def _body_schema(made: JsonObject) -> JsonObject:
-    node: object = made
-    for step in ("paths", "/task", "post", "requestBody", "content", "application/json", "schema"):
-        node = cast("JsonObject", node)[step]
-    return cast("JsonObject", node)
+    return _at(
+        made, "paths", "/task", "post", "requestBody", "content", "application/json", "schema"
+    )
+
+
+class _Checker(Protocol):
+    """The part of a validator that is used here; the library's types know only some JSON."""
+
+    def is_valid(self, instance: object) -> bool:
+        """Tell whether a value fits."""
+        ...
 
 
 def _refs(node: object) -> Iterator[str]:
@@ -72,11 +88,11 @@ def _refs(node: object) -> Iterator[str]:
             yield from _refs(value)
 
 
-def _validator(made: JsonObject) -> Draft202012Validator:
-    """Return a validator of the body of `POST /task`, whose references are those of the document."""
+def _fits(made: JsonObject, body: JsonObject) -> bool:
+    """Tell whether a body is one of `POST /task`; references are those of the document."""
     schema = {**_body_schema(made), "components": made["components"]}
     Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    return cast("_Checker", Draft202012Validator(schema)).is_valid(body)
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -86,18 +102,13 @@ def test_every_reference_leads_somewhere() -> None:
     assert refs
     for ref in refs:
         assert ref.startswith("#/")
-        node: object = made
-        for step in ref.removeprefix("#/").split("/"):
-            node = cast("JsonObject", node)[step]
+        assert _at(made, *ref.removeprefix("#/").split("/"))
 
 
 def test_names_of_components_are_allowed_ones() -> None:
     """OpenAPI allows letters, digits and `. - _`; a function's name may have more."""
-    schemas = cast("JsonObject", cast("JsonObject", _document(pack_v2)["components"])["schemas"])
-    assert all(
-        set(name) <= set("._-") or name.replace(".", "").replace("_", "").isalnum()
-        for name in schemas
-    )
+    schemas = _at(_document(pack_v2), "components", "schemas")
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in schemas)
 
 
 RED = {"colour": "red"}
@@ -124,7 +135,7 @@ BODIES: list[tuple[JsonObject, bool]] = [
 @pytest.mark.parametrize(("body", "fits"), BODIES, ids=lambda value: json.dumps(value)[:70])
 def test_the_schema_takes_what_the_worker_takes(body: JsonObject, fits: bool) -> None:
     """A body fits exactly one function's alternative, or none."""
-    assert _validator(_document(pack, pack_v2, other)).is_valid(body) is fits
+    assert _fits(_document(pack, pack_v2, other), body) is fits
 
 
 def test_a_worker_without_functions_has_a_document_too() -> None:
@@ -135,15 +146,14 @@ def test_a_worker_without_functions_has_a_document_too() -> None:
 def test_it_says_whose_it_is() -> None:
     """Group, contract and version stand in `info`."""
     made = _document(pack)
-    info = cast("JsonObject", made["info"])
+    info = _at(made, "info")
     assert made["openapi"] == "3.1.0"
     assert (info["version"], info["title"]) == ("1.2.3", "Cabrank worker, group g, contract 3")
 
 
 def test_the_error_table_is_in_the_responses() -> None:
     """Codes of one status stand together."""
-    post = cast("JsonObject", cast("JsonObject", _document(pack)["paths"])["/task"])["post"]
-    responses = cast("dict[str, JsonObject]", cast("JsonObject", post)["responses"])
+    responses = _at(_document(pack), "paths", "/task", "post", "responses")
     assert responses.keys() >= {
         "200",
         "400",
@@ -156,7 +166,7 @@ def test_the_error_table_is_in_the_responses() -> None:
         "503",
         "504",
     }
-    assert responses["429"]["description"] == "`queue_full`"
+    assert _at(responses, "429")["description"] == "`queue_full`"
 
 
 def test_schemas_of_functions_are_not_changed() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ids import Token
 from shared.protocol.messages import Finished
 from shared.task import Piece, PieceKind
 from worker.core.outbox import ENTRY_BYTES, Entry, Outbox
@@ -26,7 +25,7 @@ def test_a_result_is_kept_until_it_is_acknowledged() -> None:
     """Acknowledging forgets; a second time, or an unknown token, does no harm."""
     outbox = Outbox()
     outbox.put(_entry("a"))
-    assert Token("a") in outbox
+    assert len(outbox) == 1
     assert outbox.acknowledge("a")
     assert not outbox.acknowledge("a")
     assert (len(outbox), outbox.size) == (0, 0)

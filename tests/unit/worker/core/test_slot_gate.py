@@ -23,7 +23,7 @@ def test_without_contention_every_link_is_told_all_free_slots() -> None:
     """One balancer that waits, or none, leaves the slots to whoever comes first."""
     gate, (a, b) = _gate(3)
     gate.tell(a, 5, 1, NOW_S)
-    gate.take(b)
+    gate.take(b, NOW_S)
     assert (gate.available(a), gate.available(b)) == (2, 2)
 
 
@@ -31,7 +31,7 @@ def test_a_full_worker_refuses() -> None:
     """A dispatch from a link never queues: no slot, no task."""
     gate, (a, _) = _gate(1)
     assert gate.refusal(a) is None
-    gate.take(a)
+    gate.take(a, NOW_S)
     assert gate.refusal(a) == "no_slot"
     gate.release(NOW_S)
     assert gate.refusal(a) is None
@@ -113,7 +113,7 @@ def test_a_silent_claimant_keeps_no_slot_from_the_others() -> None:
     for turn in range(1, 11):
         gate.tick(NOW_S + turn * OFFER_TTL_S)
         if gate.available(busy):
-            gate.take(busy)
+            gate.take(busy, NOW_S)
             gate.release(NOW_S + turn * OFFER_TTL_S)
             served += 1
     assert served >= 4
@@ -128,7 +128,7 @@ def test_equals_take_turns() -> None:
     for _ in range(6):
         name, who = ("a", a) if gate.available(a) else ("b", b)
         order.append(name)
-        gate.take(who)
+        gate.take(who, NOW_S)
         gate.release(NOW_S)
     assert order == ["a", "b", "a", "b", "a", "b"]
 
@@ -140,7 +140,7 @@ def test_the_own_queue_competes_like_a_link() -> None:
     gate.tell(a, 5, 1, NOW_S)
     assert gate.available(a) == 1
     assert gate.own_may_take()
-    gate.take(gate.own)
+    gate.take(gate.own, NOW_S)
     assert not gate.own_may_take()
 
 
@@ -176,8 +176,8 @@ def test_a_smaller_demand_returns_offers() -> None:
 def test_stuck_slots_are_used_slots() -> None:
     """A stuck slot is held until its code ends; all stuck is exhausted."""
     gate, (a, _) = _gate(2)
-    gate.take(a)
-    gate.take(a)
+    gate.take(a, NOW_S)
+    gate.take(a, NOW_S)
     gate.mark_stuck()
     assert (gate.used, gate.stuck, gate.exhausted) == (2, 1, False)
     gate.mark_stuck()
@@ -193,9 +193,9 @@ def test_bugs_of_ours_are_noticed() -> None:
         gate.release(NOW_S)
     with pytest.raises(AssertionError, match="stuck than held"):
         gate.mark_stuck()
-    gate.take(a)
+    gate.take(a, NOW_S)
     with pytest.raises(AssertionError, match="not there"):
-        gate.take(a)
+        gate.take(a, NOW_S)
 
 
 class GateMachine(RuleBasedStateMachine):
@@ -223,13 +223,13 @@ class GateMachine(RuleBasedStateMachine):
         code = self.gate.refusal(claimant)
         assert not (offered and code), "a slot that was reported is refused"
         if code is None:
-            self.gate.take(claimant)
+            self.gate.take(claimant, self.now_s)
             self.running += 1
 
     @rule()
     def own_starts(self) -> None:
         if self.gate.own_may_take():
-            self.gate.take(self.gate.own)
+            self.gate.take(self.gate.own, self.now_s)
             self.running += 1
 
     @precondition(lambda self: self.running > self.stuck)
