@@ -211,8 +211,11 @@ class Engine:
 
     def chunk(self, worker: WorkerId, token: Token, seq: int, kind: str, data: bytes) -> None:
         """Pass a piece of a stream on."""
-        task = self._scheduler.piece(worker, token)
+        task = self._scheduler.piece(worker, token, seq)
         if task is None:
+            port = self._ports.get(worker)
+            if port is not None:
+                port.credit(token, len(data))  # it was sent on credit, and nobody will write it
             return
         self.counters.pieces += 1
         try:

@@ -135,7 +135,8 @@ class Worker:
         await asyncio.gather(self._link.close(), self._legacy.close())
 
     def _is_idle(self) -> bool:
-        return self.engine.idle and not self._webhooks.counts.pending or self._is_stuck()
+        over = self.engine.idle or self._is_stuck()
+        return over and not self._webhooks.counts.pending
 
     def _is_stuck(self) -> bool:
         """Tell whether only code is left that cannot be ended, and what waits for its slots."""

@@ -111,9 +111,10 @@ class LegacySocket:
 
 
 def _offered(request: web.Request) -> Iterator[str]:
-    """Return the subprotocols that the client offers."""
+    """Return the subprotocols that the client offers; what is not ASCII cannot be echoed."""
     for value in request.headers.getall("Sec-WebSocket-Protocol", ()):
-        yield from (part.strip() for part in value.split(",") if part.strip())
+        parts = (part.strip() for part in value.split(","))
+        yield from (part for part in parts if part and part.isascii())
 
 
 def _json(value: object) -> str:

@@ -8,12 +8,12 @@ to drain between two frames.
 from __future__ import annotations
 
 import asyncio
-import hmac
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from shared.edge.codec import is_key
 from shared.protocol.limits import MAX_FRAME
 from shared.protocol.worker_link import WorkerLink
 from worker.session import LinkSession
@@ -50,21 +50,24 @@ class LinkServer:
     ) -> None:
         self._peers = peers
         self._clock = clock
-        self._key = key.encode()
+        self._key = key
         self._heartbeat_interval_s = heartbeat_interval_s
         self._heartbeat_timeout_s = heartbeat_timeout_s
         self._open: set[_LinkSocket] = set()
+        self._leaving = False
 
     def authorized(self, request: web.Request) -> bool:
         """Tell whether a request carries LB_AUTH_KEY; `Bearer ` before it is optional."""
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return hmac.compare_digest(given.encode(), self._key)
+        return is_key(request.headers.get("Authorization"), self._key)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one link until either side ends it."""
         if not self.authorized(request):
             body = {"success": False, "error": "Unauthorized", "code": "unauthorized"}
             return web.json_response(body, status=401)
+        if self._leaving:  # who has been told Goodbye dials again at once
+            body = {"success": False, "error": "Worker is stopping", "code": "shutting_down"}
+            return web.json_response(body, status=503)
         socket = web.WebSocketResponse(
             compress=False, max_msg_size=MAX_FRAME, timeout=CLOSE_TIMEOUT_S
         )
@@ -85,7 +88,8 @@ class LinkServer:
         return socket
 
     async def close(self) -> None:
-        """Send what is still to be said and close every socket."""
+        """Send what is still to be said and close every socket; no new one is taken."""
+        self._leaving = True
         await asyncio.gather(*(shell.shut() for shell in self._open), return_exceptions=True)
 
 
@@ -116,6 +120,13 @@ class _LinkSocket:
         """Run the link until it is over."""
         link = session.link
         link.opened(self._clock.monotonic())
+        try:
+            await self._run(session)
+        finally:
+            self._done.set()  # also when the peer went away: aiohttp cancels the handler then
+
+    async def _run(self, session: LinkSession) -> None:
+        link = session.link
         async with asyncio.TaskGroup() as tasks:
             writer = tasks.create_task(self._write(link), name="link-writer")
             ticker = tasks.create_task(self._tick(link), name="link-ticker")
@@ -127,7 +138,6 @@ class _LinkSocket:
                 ticker.cancel()
                 if not self._closing:  # else the writer is about to shake hands for the last time
                     writer.cancel()
-        self._done.set()
 
     async def shut(self) -> None:
         """Let the writer send what is left, then close the socket and wait for the end."""

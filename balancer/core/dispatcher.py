@@ -67,9 +67,9 @@ class Dispatcher:
 
     def place(self, task: LiveTask, worker: LiveWorker, now_s: float) -> None:
         """Begin an attempt on an idle worker that may have other free slots."""
+        assert worker.shape is not None
         self.start(task, worker, now_s)
-        if worker.shape is not None:
-            worker.shape.idle.update(worker)
+        worker.shape.idle.update(worker)
 
     def fill(self, worker: LiveWorker, now_s: float) -> None:
         """Give a worker whose slots have changed the first tasks that wait for it."""

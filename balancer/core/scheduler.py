@@ -263,12 +263,23 @@ class Scheduler:
             known.ledger.loaded()
         return True
 
-    def piece(self, worker: WorkerId, token: Token) -> LiveTask | None:
-        """Count a piece of a stream and return its task; None when the attempt is superseded."""
+    def piece(self, worker: WorkerId, token: Token, seq: int | None = None) -> LiveTask | None:
+        """Count a piece of a stream and return its task; None when nobody wants the piece.
+
+        That is so when its attempt is superseded, or when it came before: after a cut a worker sends
+        again what it has no credit for yet. A stream is never retried after its first piece, so the
+        pieces of a task are those of its attempt.
+
+        Args:
+            worker: who sends it.
+            token: its attempt.
+            seq: its number, 1, 2, 3 …; None for the next one.
+        """
         known = self._workers.get(worker)
         task = None if known is None else known.running.get(token)
-        if task is not None:
-            task.pieces += 1
+        if task is None or (seq is not None and seq <= task.pieces):
+            return None
+        task.pieces += 1
         return task
 
     def finished(self, worker: WorkerId, token: Token, outcome: Outcome, now_s: float) -> bool:

@@ -101,6 +101,7 @@ class RunningWorker:
 async def running_worker(
     functions: Iterable[Function[..., object]] | None = None,
     services: Iterable[ServiceDefinition] = (),
+    /,
     **settings: object,
 ) -> AsyncGenerator[RunningWorker]:
     """Run a worker while the context lasts.

@@ -403,14 +403,6 @@ def test_a_stream_that_was_seen_and_is_not_named_is_lost() -> None:
     assert rig.end("x") == ("failed", "worker_lost")
 
 
-def test_what_a_worker_holds_and_nobody_wants_is_ended() -> None:
-    """Cancelled when it runs, acknowledged when it is a result."""
-    rig = rig_with()
-    runs, done = rig.token_of("runs"), rig.token_of("done")
-    rig.up(A, holding=[Held(runs, rig.id_of("p"), False), Held(done, rig.id_of("q"), True)])
-    assert rig.commands() == [("cancel", A, runs, "superseded"), ("acknowledge", A, done)]
-
-
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize("due_s", [None, NOW_S + 50])
 def test_a_recovered_task_is_adopted_by_who_holds_it(finished: bool, due_s: float | None) -> None:
@@ -489,3 +481,13 @@ def test_a_call_that_breaks_is_a_lost_worker() -> None:
     why = Failure("worker_lost", "The call broke")
     assert rig.core.finished(A, rig.token("x"), Outcome(TaskStatus.FAILED, None, why), rig.now_s)
     assert rig.dispatched() == [("x", A), ("x", A)]
+
+
+def test_a_waiting_call_that_nobody_can_run_is_given_up() -> None:
+    """503; the others of its lane too."""
+    rig = rig_with(free=0)
+    rig.submit("x")
+    rig.core.link_lost(A, rig.now_s)
+    rig.wait(10)
+    assert rig.end("x") == ("failed", "no_worker_available")
+    assert rig.core.counts().waiting_bytes == 0

@@ -95,3 +95,13 @@ def test_a_worker_that_hosts_nothing_is_told_nothing() -> None:
     rig = Rig()
     rig.up(A, functions=(), kind=HTTP)
     assert told(rig) == []
+
+
+def test_a_task_that_leaves_while_equal_ones_wait_is_not_told() -> None:
+    """Nothing has changed for those who wait for a slot."""
+    rig = busy_rig()
+    rig.submit("x")
+    rig.submit("y")
+    told(rig)
+    rig.report(A, free=1)
+    assert told(rig) == []

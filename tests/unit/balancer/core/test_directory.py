@@ -210,3 +210,17 @@ def test_a_new_shape_is_offered_what_waits_already() -> None:
     worker = town.join(A, "f")
     assert worker.shape is not None
     assert worker.shape.heads.best() == (1, 4, lane)
+
+
+def test_a_worker_that_moves_takes_its_life_with_it() -> None:
+    """Up it counts as up in its new place, down it does not."""
+    town = Town()
+    worker = town.join(A, "f")
+    town.directory.leave(worker, NOW_S)
+    town.directory.join(worker, NOW_S)
+    assert town.check() is None
+    assert len(town.directory.absences) == 0
+    town.directory.set_up(worker, False, NOW_S)
+    town.directory.leave(worker, NOW_S)
+    town.directory.join(worker, NOW_S)
+    assert len(town.directory.absences) == 1

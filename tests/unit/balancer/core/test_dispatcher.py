@@ -6,7 +6,7 @@ import pytest
 
 from shared.slot_report import SlotReport
 from shared.task_state import TaskStatus
-from tests.fakes.scheduler_rig import A, B, C, Rig
+from tests.fakes.scheduler_rig import A, B, C, Held, Rig
 
 
 def test_a_task_goes_to_a_free_slot_at_once() -> None:
@@ -126,3 +126,36 @@ def test_an_input_in_the_store_holds_its_slot_until_it_is_sent() -> None:
     assert rig.dispatched() == []
     rig.report(A, free=1, seen=1)
     assert rig.dispatched() == [("y", A)]
+
+
+def test_a_report_where_nothing_waits_makes_its_worker_idle() -> None:
+    """The next task finds it."""
+    rig = Rig()
+    rig.up(A, free=0)
+    rig.report(A, free=2)
+    assert rig.dispatched() == []
+    rig.submit("x")
+    assert rig.dispatched() == [("x", A)]
+
+
+def test_a_recovered_task_that_begins_is_nobody_elses_any_more() -> None:
+    """A worker that names an old attempt of it comes too late."""
+    rig = Rig()
+    rig.up(A, free=1)
+    rig.core.restore(rig.task("x", durable=True), rig.now_s)
+    rig.up(B, free=0, holding=[Held(rig.token_of("old"), rig.id_of("x"), False)])
+    assert rig.commands() == [("dispatch", A, "x"), ("cancel", B, "old", "superseded")]
+
+
+def test_a_retired_worker_may_refuse_what_it_was_sent() -> None:
+    """Its task waits for another."""
+    rig = Rig()
+    rig.up(A, free=1)
+    rig.up(B, free=0)
+    rig.submit("x")
+    rig.core.retire(A, rig.now_s)
+    rig.commands()
+    rig.refuse("x", free=9)
+    assert rig.dispatched() == []
+    rig.report(B, free=1)
+    assert rig.dispatched() == [("x", B)]

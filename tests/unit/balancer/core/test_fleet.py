@@ -226,3 +226,11 @@ def test_two_workers_may_be_lost_in_one_tick() -> None:
     rig.up(WorkerId("c:1"), free=2)
     assert rig.dispatched() == [("x", "c:1"), ("y", "c:1")]
     assert first.status is second.status is TaskStatus.RUNNING
+
+
+def test_what_a_worker_holds_and_nobody_wants_is_ended() -> None:
+    """Cancelled when it runs, acknowledged when it is a result."""
+    rig = Rig()
+    runs, done = rig.token_of("runs"), rig.token_of("done")
+    rig.up(A, holding=[Held(runs, rig.id_of("p"), False), Held(done, rig.id_of("q"), True)])
+    assert rig.commands() == [("cancel", A, runs, "superseded"), ("acknowledge", A, done)]

@@ -97,6 +97,7 @@ def test_nothing_raises_on_what_comes_from_the_network() -> None:
         assert not rig.core.finished(worker, Token("?"), Outcome(TaskStatus.SUCCEEDED), rig.now_s)
         assert rig.core.piece(worker, Token("?")) is None
     assert not rig.core.cancel(TaskId("?"), "", rig.now_s)
+    rig.core.link_lost(GHOST, rig.now_s)
     assert rig.commands() == []
     assert rig.finish("x")
 
@@ -164,3 +165,70 @@ def test_everything_ends_and_nothing_is_left(count: int) -> None:
     assert rig.core.counts() == (0, 0, 0, 0, 0, 0)
     assert rig.core.lanes() == []
     assert rig.core.next_tick_s() is None
+
+
+def test_a_restored_task_is_held_once_and_can_be_cancelled() -> None:
+    """It is dispatched after discovery; told twice it is one task."""
+    rig = Rig(discovered=False)
+    task = rig.task("x", durable=True)
+    rig.core.restore(task, rig.now_s)
+    rig.core.restore(task, rig.now_s)
+    assert rig.core.tasks() == [task]
+    rig.up(A, free=1)
+    assert rig.commands() == []
+    rig.core.discovered(rig.now_s)
+    assert rig.dispatched() == [("x", A)]
+    assert rig.core.cancel(task.id, "operator", rig.now_s)
+    assert not rig.core.cancel(task.id, "operator", rig.now_s)
+
+
+def test_the_life_of_a_worker() -> None:
+    """Each event settles what it changes."""
+    rig = Rig()
+    rig.up(A, free=9)
+    rig.core.worker_facts(rig.facts(A, ("f", "g")))
+    rig.core.worker_facts(rig.facts(A, ("f", "g", "h")), rig.now_s)
+    rig.core.silent(A, rig.now_s)
+    rig.submit("x", "h")
+    assert rig.commands() == []
+    rig.core.heard(A, rig.now_s)
+    assert rig.dispatched() == [("x", A)]
+    rig.core.retire(A)
+    rig.submit("y", "h", durable=True)
+    assert rig.commands() == []
+    rig.core.reinstate(A, rig.now_s)
+    assert rig.dispatched() == [("y", A)]
+    rig.wait(1)
+    rig.core.link_lost(A, rig.now_s)
+    assert rig.core.running(A) == 2
+    rig.core.late(60, rig.now_s)
+    assert rig.core.next_tick_s() == rig.now_s + 2
+    rig.wait(2)
+    assert rig.core.running(A) == 0
+    rig.core.forget(A)
+    assert rig.core.worker(A) is None
+    assert [lane.lane[2] for lane in rig.core.lanes()] == ["h"]
+
+
+def test_a_full_lane_refuses_and_a_cancel_makes_room() -> None:
+    """429, until somebody leaves."""
+    rig = Rig(Settings(max_queue=1))
+    rig.up(A, free=0)
+    rig.submit("x")
+    assert rig.refusal(rig.task("y")).status == 429
+    assert rig.core.cancel(TaskId("x"), "left", rig.now_s)
+    rig.submit("y")
+    assert [task.id for task in rig.core.tasks()] == ["y"]
+
+
+def test_a_piece_that_was_sent_again_is_not_counted_twice() -> None:
+    """After a cut a worker sends again what has no credit; what came before is dropped."""
+    rig = Rig()
+    rig.up(A)
+    task = rig.submit("x", mode=Mode.STREAM)
+    token = rig.token("x")
+    assert rig.core.piece(A, token, 1) is task
+    assert rig.core.piece(A, token, 1) is None
+    assert rig.core.piece(A, token, 2) is task
+    assert rig.core.piece(A, token, 1) is None
+    assert task.pieces == 2

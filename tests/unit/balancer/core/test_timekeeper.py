@@ -109,3 +109,39 @@ def test_a_call_waits_on_while_its_lane_may_come_back() -> None:
     rig.wait(35)
     assert rig.core.get(rig.id_of("x")) is not None
     assert rig.now_s > NOW_S + 60
+
+
+def test_a_scheduled_task_is_queued_at_its_moment() -> None:
+    """Told as due, then dispatched."""
+    rig = Rig()
+    rig.up(A, free=1)
+    task = rig.task("x")
+    task.due_s = rig.now_s + 5
+    assert rig.core.submit(task, rig.now_s) is None
+    rig.wait(5)
+    assert rig.commands() == [("due", "x", ""), ("dispatch", A, "x")]
+    assert task.due_s is None
+
+
+def test_a_call_that_comes_due_where_nobody_serves_it_is_ended() -> None:
+    """Its worker was removed while it waited for its next attempt; ending discovery again is nothing."""
+    rig = Rig()
+    rig.up(A, free=1, retries=1)
+    rig.submit("x")
+    rig.fail("x")
+    rig.core.forget(A, rig.now_s)
+    rig.core.discovered(rig.now_s)
+    rig.wait(2)
+    assert rig.end("x") == ("failed", "group_not_found")
+
+
+def test_a_stranded_call_is_kept_when_a_worker_comes_back_before_the_tick() -> None:
+    """It was refused by its only worker, which was removed, and is there again."""
+    rig = Rig()
+    rig.up(A, free=1)
+    rig.submit("x")
+    rig.core.retire(A, rig.now_s)
+    rig.refuse("x")
+    rig.core.reinstate(A, rig.now_s)
+    rig.wait(1)
+    assert rig.core.get(rig.id_of("x")) is not None
