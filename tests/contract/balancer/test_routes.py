@@ -11,6 +11,7 @@ import pytest
 
 from shared.task_state import TaskStatus
 from tests.fakes.in_process_balancer import AS_CLIENT, JsonObject, RunningBalancer
+from tests.fakes.waiting import wait_until
 from worker.app import Worker
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -130,8 +131,7 @@ async def test_the_public_health_is_a_single_word(balancer: RunningBalancer) -> 
         assert (reply.status, reply.json) == (200, {"status": "ready"})
     balancer.list_workers()
     fleet = balancer.balancer.fleet
-    while fleet.workers():
-        await asyncio.sleep(0)
+    await wait_until(lambda: not fleet.workers(), "the worker is forgotten")
     reply = await balancer.ask("GET", "/health", headers={})
     assert (reply.status, reply.json) == (200, {"status": "unreachable"})
 
@@ -170,10 +170,11 @@ async def test_a_worker_never_reached_shows_only_what_is_known(balancer: Running
     """The eight members of an unknown worker are absent, and the problem is named."""
     balancer.list_workers("http://127.0.0.1:9")
     fleet = balancer.balancer.fleet
-    while [worker.id for worker in fleet.workers()] != ["127.0.0.1:9"] or (
-        fleet.workers()[0].problem is None
-    ):
-        await asyncio.sleep(0)
+    await wait_until(
+        lambda: [(worker.id, worker.problem is None) for worker in fleet.workers()]
+        == [("127.0.0.1:9", False)],
+        "only the new entry is left, and was tried",
+    )
     (shown,) = await balancer.workers()
     problem = shown.pop("problem")
     assert "127.0.0.1:9" in str(problem)
@@ -197,8 +198,7 @@ async def test_orders_to_a_worker_answer_in_andera_s_words(
         {"status": "maintenance", "message": "Maintenance mode enabled"},
     )
     fleet = balancer.balancer.fleet
-    while fleet.workers()[0].status != "maintenance":
-        await asyncio.sleep(0)
+    await wait_until(lambda: fleet.workers()[0].status == "maintenance", "the order is obeyed")
     call = asyncio.create_task(balancer.task("hello"))
     on = await balancer.ask("POST", f"/workers/{host}/on")
     assert (on.status, on.json) == (
