@@ -11,13 +11,17 @@ INPUTS := pyproject.toml constraints.txt
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 DEV_STAMP := $(VENV)/.installed-dev
+QUEUE_STAMPS := $(patsubst benchmarks/queues/%.txt,benchmarks/.venv/%/.installed,$(wildcard benchmarks/queues/*.txt))
 
 SOURCES := cabrank balancer worker shared tests $(wildcard examples) $(wildcard benchmarks)
 # Tests in parallel; those that drive real processes stay on one of them (tests/conftest.py).
 JOBS ?= 2
 
+# Options of the demo (make run ARGS='--exit --port 0 --worker-port 0') and of the benchmarks.
+ARGS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help install dev run test unit check style format types imports clean
+.PHONY: help install dev run test unit check style format types imports bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -27,7 +31,7 @@ install: $(TEST_STAMP) ## Make the virtual environment with Cabrank and what its
 dev: $(DEV_STAMP) ## The same, with the linters and the type checker
 
 run: $(RUN_STAMP) ## Start a balancer and two workers, run real tasks through them and stay up
-	@$(BIN)/cabrank demo
+	@$(BIN)/cabrank demo $(ARGS)
 
 test: $(TEST_STAMP) ## Install what tests need and run every test
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 5 --durations-min 1
@@ -51,8 +55,13 @@ types: $(DEV_STAMP) ## Check the types, strictly
 imports: $(TEST_STAMP) ## Check who may import whom
 	@$(BIN)/lint-imports --no-logo
 
+# Celery, Dramatiq, Taskiq and arq are compared with, each in an environment of its own: they want
+# different versions of the same client. Nothing else needs them.
+bench: $(TEST_STAMP) $(QUEUE_STAMPS) ## Measure what is claimed, side by side: make bench ARGS='--quick --only latency'
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov build dist
+	rm -rf $(VENV) benchmarks/.venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov build dist
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -74,3 +83,8 @@ $(DEV_STAMP): $(INPUTS) | $(BIN)/python
 	@echo "Installing Cabrank, its tests and its tools into $(VENV) …"
 	@$(PIP) install -e '.[test,dev]' -c constraints.txt
 	@touch $(RUN_STAMP) $(TEST_STAMP) $@
+
+benchmarks/.venv/%/.installed: benchmarks/queues/%.txt
+	@echo "Installing $* into $(@D) …"
+	@$(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip --disable-pip-version-check --quiet install -r $< \
+		&& touch $@ || { rm -rf $(@D); echo "!!! $* could not be installed; the benchmarks go on without it !!!"; }

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from balancer.api.acceptance import Acceptance
 from balancer.api.fast import FastDesk
 from balancer.api.server import Apis, build
 from balancer.config import KEYS_DIRECTORY
@@ -31,13 +32,13 @@ from balancer.store.open import open_store
 from balancer.store.sealing import Sealer
 from shared.client.webhook_sender import WebhookSender
 from shared.edge.fast_lane import FastLane
-from shared.edge.http_shell import EdgeRunner
+from shared.edge.http_shell import SERVER, EdgeRunner
 from shared.errors import ConfigError, Failure, failure
 from shared.log import Log, TaskLog, setup_logging
 from shared.system import SystemClock, SystemIds, system_chance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from balancer.config import BalancerSettings
     from balancer.store.ports import OutboxRow, Store
@@ -45,11 +46,9 @@ if TYPE_CHECKING:
     from shared.log_ring import LogRing
 
 SOFTWARE = version("cabrank")
-SERVER = f"cabrank/{SOFTWARE}"
 # The store's writer thread waits for the interpreter's lock while the event loop is busy; at the
 # default of 5 ms a commit under load takes tens of milliseconds, most of them in that queue.
 SWITCH_S = 0.0005
-BACKLOG = 1024  # connections that wait to be accepted
 DRAIN_POLL_S = 0.05
 
 
@@ -135,29 +134,26 @@ class Balancer:
             text = f"Invalid webhook.url: {reason}"
             return None if reason is None else failure("invalid_webhook", text)
 
+        acceptance = Acceptance(self.engine, admit)
         apis = Apis(
             engine=self.engine, fleet=self.fleet, store=store, streams=Streams(), ring=self._ring,
             settings=self.settings, version=SOFTWARE, ids=self._ids, clock=self._clock,
-            admit_webhook=admit,
+            acceptance=acceptance,
         )  # fmt: skip
         runner = EdgeRunner(build(apis), self._ids, shutdown_timeout_s=1.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         assert runner.server is not None
-        edge = self._lane(runner.server) if self.settings.fast_lane else runner.server
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(edge, sock=listener, backlog=BACKLOG)
-        self._stack.callback(server.close)
-
-    def _lane(self, successor: Callable[[], asyncio.Protocol]) -> FastLane:
+        if not self.settings.fast_lane:
+            await runner.listen(listener)
+            return
+        desk = FastDesk(self.engine, acceptance, self.settings.lb_auth_key or "")
         lane = FastLane(
-            FastDesk(self.engine, self.settings.lb_auth_key or ""), successor, self._ids,
-            self._clock, body_limit=self.settings.request_body_limit, software=SERVER,
+            desk, runner.server, self._ids, self._clock,
+            body_limit=self.settings.request_body_limit, software=SERVER,
         )  # fmt: skip
-        lane.start()
-        self._stack.callback(lane.abort)
-        self._stack.callback(lane.close)
-        return lane
+        await lane.listen(listener)
+        self._stack.push_async_callback(lane.close)
 
     async def drain(self) -> None:
         """Take nothing new and wait until every call has ended, or TERMINATION_GRACE is over."""

@@ -6,7 +6,9 @@ import re
 import socket
 from dataclasses import dataclass
 
-READ_BYTES = 8 * 1024  # a bytes object of this size is made for each read, so not larger than answers are
+READ_BYTES = (
+    8 * 1024
+)  # a bytes object of this size is made for each read, so not larger than answers are
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 

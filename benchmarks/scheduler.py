@@ -1,6 +1,6 @@
 """The scheduler alone: decisions a second, and bytes per waiting task.
 
-    python benchmarks/scheduler.py [--waiting 1000000] [--workers 10000] [--rounds 7]
+    python -m benchmarks.scheduler [--waiting 1000000] [--workers 10000] [--rounds 7]
 
 A decision is a whole task as the core sees it: submitted, dispatched, finished, and its slot reported
 free. Two cases, interleaved, medians of the rounds: 10 workers with nothing waiting; and a large
@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import random
 import statistics
+import sys
 import time
 import tracemalloc
 from collections import deque
@@ -21,6 +23,10 @@ from collections import deque
 from balancer.core.events import WorkerFacts
 from balancer.core.live_task import LiveTask
 from balancer.core.scheduler import Scheduler, Settings
+from benchmarks.plan import Plan
+from benchmarks.process import Child
+from benchmarks.report import Goal, Section, Table
+from benchmarks.servers import ROOT
 from shared.capability import FunctionSpec
 from shared.ids import BootId, SequentialIds, TaskId, Token, WorkerId
 from shared.slot_report import SlotReport
@@ -32,6 +38,8 @@ LANE = ("group", 1, "hello")
 FUNCTIONS = {"hello": FunctionSpec(name="hello")}
 CALL_S = 300.0  # every call has a deadline, as at the edge
 BATCH = 20_000  # decisions of one measurement
+DECISIONS = 100_000.0  # a second that a small fleet must reach
+LONG_S = 240.0  # a million waiting tasks are made first
 BUSY = 50  # tasks under way in the small case: half of its slots
 
 
@@ -142,6 +150,36 @@ def waiting_bytes(count: int) -> float:
     return (after - before) / count
 
 
+def measure(workers: int, waiting: int, rounds: int) -> dict[str, float]:
+    """Return the figures, by name."""
+    per_task = waiting_bytes(20_000)
+    small = Bench(10, BUSY)
+    large = Bench(workers, workers * SLOTS + waiting)
+    gc.collect()
+    gc.freeze()  # as the process does once it is up; else a full collection walks the whole backlog
+    seen = [(small.measure(), large.measure()) for _ in range(rounds)]
+    first, second = (statistics.median(column) for column in zip(*seen, strict=True))
+    return {"small": first, "large": second, "bytes": per_task}
+
+
+def run(plan: Plan) -> Section:
+    """Measure in a process of its own, whose gigabyte goes with it."""
+    workers, waiting = (1000, 100_000) if plan.quick else (10_000, 1_000_000)
+    options = ("--workers", str(workers), "--waiting", str(waiting), "--rounds", str(plan.rounds))
+    command = [sys.executable, "-m", "benchmarks.scheduler", "--json", *options]
+    with Child("the scheduler alone", command, folder=ROOT) as child:
+        found = json.loads(child.wait(LONG_S))
+    table = Table("The scheduler alone", ("fleet", "decisions/s", "of the small one"))
+    table.add("10 workers, none waiting", found["small"], 1.0)
+    share = found["large"] / found["small"]
+    table.add(f"{workers:,} workers, {waiting:,} waiting", found["large"], share)
+    goals = [
+        Goal("decisions of a small fleet", found["small"], DECISIONS, unit="/s"),
+        Goal("a large fleet with a backlog / a small one", share, 0.5),
+    ]
+    return Section("scheduler", [table], goals, [f"{found['bytes']:,.0f} bytes per waiting task"])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -150,18 +188,17 @@ def main() -> None:
     parser.add_argument("--waiting", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true", help="print the figures for programs")
     chosen = parser.parse_args()
-    per_task = waiting_bytes(20_000)
-    small = Bench(10, BUSY)
-    large = Bench(chosen.workers, chosen.workers * SLOTS + chosen.waiting)
-    gc.collect()
-    gc.freeze()  # as the process does once it is up; else a full collection walks the whole backlog
-    rounds = [(small.measure(), large.measure()) for _ in range(chosen.rounds)]
-    first, second = (statistics.median(column) for column in zip(*rounds, strict=True))
-    print(f"10 workers, none waiting            {first:>10,.0f} decisions/s")
+    found = measure(chosen.workers, chosen.waiting, chosen.rounds)
+    if chosen.json:
+        print(json.dumps(found))
+        return
+    small, large = found["small"], found["large"]
+    print(f"10 workers, none waiting            {small:>10,.0f} decisions/s")
     label = f"{chosen.workers:,} workers, {chosen.waiting:,} waiting"
-    print(f"{label:<35} {second:>10,.0f} decisions/s   {second / first:.2f} of it")
-    print(f"bytes per waiting task              {per_task:>10,.0f}")
+    print(f"{label:<35} {large:>10,.0f} decisions/s   {large / small:.2f} of it")
+    print(f"bytes per waiting task              {found['bytes']:>10,.0f}")
 
 
 if __name__ == "__main__":

@@ -17,14 +17,14 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from shared.client.webhook_sender import WebhookSender
 from shared.edge.codec import Keys
-from shared.edge.http_shell import EdgeRunner
+from shared.edge.fast_lane import FastLane
+from shared.edge.http_shell import SERVER, EdgeRunner
 from shared.errors import ConfigError
 from shared.log import Log, TaskLog, setup_logging
 from shared.system import SystemClock, SystemIds, system_chance
+from worker.api.fast import FastDesk
 from worker.api.server import Parts, build
 from worker.api.status import WorkerStatus
 from worker.authoring.discovery import Discovered, discover
@@ -182,14 +182,23 @@ class Worker:
         )  # fmt: skip
         runner = EdgeRunner(build(parts), ids, shutdown_timeout_s=1.0)
         await runner.setup()
+        desk = FastDesk(
+            self.engine, self._webhooks, keys, ids, parts.task_log, contract=settings.contract
+        )
+        assert runner.server is not None
+        lane = FastLane(
+            desk, runner.server, ids, clock,
+            body_limit=settings.request_body_limit, software=SERVER,
+        )  # fmt: skip
         for close in (
             runner.cleanup,
+            lane.close,
             self._webhooks.close,
             self.engine.close,
             self._say_goodbye,
         ):
             self._stack.push_async_callback(close)
-        await web.SockSite(runner, listener, backlog=1024).start()
+        await (lane if settings.fast_lane else runner).listen(listener)
 
 
 async def serve(settings: WorkerSettings) -> int:

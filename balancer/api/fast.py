@@ -10,21 +10,25 @@ from shared.ids import TaskId
 from shared.task import Mode
 
 if TYPE_CHECKING:
+    from balancer.api.acceptance import Acceptance
     from balancer.engine import Engine
+    from shared.edge.fast_lane import Taken
     from shared.edge.headers import EdgeHeaders
     from shared.task import Sink
 
 
 class FastDesk:
-    """Takes sync tasks; streams and durable ones are left to the other shell.
+    """Takes sync and durable tasks; streams are left to the other shell.
 
     Args:
         engine: where they go.
+        acceptance: commits the durable ones.
         lb_key: LB_AUTH_KEY.
     """
 
-    def __init__(self, engine: Engine, lb_key: str) -> None:
+    def __init__(self, engine: Engine, acceptance: Acceptance, lb_key: str) -> None:
         self._engine = engine
+        self._acceptance = acceptance
         self._lb_key = lb_key
         self._rules = BalancerRules(engine.scheduler)
 
@@ -32,12 +36,18 @@ class FastDesk:
         """Check the key."""
         return authorize_balancer(headers, self._lb_key)
 
-    def take(self, body: bytes, headers: EdgeHeaders, sink: Sink) -> str | Failure | None:
-        """Submit a sync task."""
+    def refused(self, reason: Failure, correlation_id: str) -> None:
+        """Do nothing: strangers leave no line in the log."""
+
+    def take(self, body: bytes, headers: EdgeHeaders, correlation_id: str, sink: Sink) -> Taken:
+        """Submit a sync task, or accept a durable one."""
         task = parse_task(body, headers, self._rules)
         if isinstance(task, Failure):
             return task
-        if task.mode is not Mode.SYNC or is_durable(task.mode, headers):
+        task.correlation_id = correlation_id
+        if is_durable(task.mode, headers):
+            return self._acceptance.answer(task, headers)
+        if task.mode is not Mode.SYNC:
             return None
         live = self._engine.submit(task, sink)
         return live if isinstance(live, Failure) else live.id

@@ -22,7 +22,7 @@ from shared.errors import CabrankError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from balancer.api.tasks import AdmitWebhook
+    from balancer.api.acceptance import Acceptance
     from balancer.config import BalancerSettings
     from balancer.delivery.streams import Streams
     from balancer.engine import Engine
@@ -45,7 +45,7 @@ class Apis:
         version: of the software.
         ids: makes correlation ids.
         clock: tells the time.
-        admit_webhook: returns why a webhook may not be sent to a URL, or None.
+        acceptance: accepts durable tasks, behind both shells.
     """
 
     engine: Engine
@@ -57,7 +57,7 @@ class Apis:
     version: str
     ids: IdSource
     clock: Clock
-    admit_webhook: AdmitWebhook
+    acceptance: Acceptance
 
 
 def build(apis: Apis) -> web.Application:
@@ -68,7 +68,7 @@ def build(apis: Apis) -> web.Application:
     views = TaskViews(apis.engine, apis.store, apis.clock)
     tasks = TasksApi(
         apis.engine, views, apis.streams, body_limit=settings.request_body_limit,
-        grace_s=settings.resume_grace / 1000, admit_webhook=apis.admit_webhook,
+        grace_s=settings.resume_grace / 1000, acceptance=apis.acceptance,
     )  # fmt: skip
     workers = WorkersApi(apis.fleet)
     health = HealthApi(views, apis.fleet, apis.store, lb_key=key, version=apis.version)

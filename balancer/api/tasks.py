@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from balancer.api.schemas import task_view
 from balancer.api.task_pages import page_of, read_query
-from shared.edge.answers import render_accepted, render_failure, render_outcome, render_value
+from shared.edge.answers import render_failure, render_outcome, render_value
 from shared.edge.codec import BalancerRules, is_durable, parse_task
 from shared.edge.http_shell import SyncSink, edge_headers, read_body, respond, write_stream
 from shared.edge.stream_format import choose
@@ -21,13 +20,12 @@ from shared.task_state import TaskStatus
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from balancer.api.acceptance import Acceptance
     from balancer.api.views import TaskViews
     from balancer.delivery.streams import Streams
     from balancer.engine import Engine
     from shared.edge.headers import EdgeHeaders
     from shared.task import TaskRequest
-
-AdmitWebhook = Callable[[str], Awaitable[Failure | None]]
 
 
 class TasksApi:
@@ -39,7 +37,7 @@ class TasksApi:
         streams: streams that may be taken up again.
         body_limit: largest body, in bytes.
         grace_s: how long an SSE stream waits for its reader.
-        admit_webhook: returns why a webhook may not be sent to a URL, or None.
+        acceptance: accepts durable ones.
     """
 
     def __init__(
@@ -50,14 +48,14 @@ class TasksApi:
         *,
         body_limit: int,
         grace_s: float,
-        admit_webhook: AdmitWebhook,
+        acceptance: Acceptance,
     ) -> None:
         self._engine = engine
         self._views = views
         self._streams = streams
         self._body_limit = body_limit
         self._grace_s = grace_s
-        self._admit_webhook = admit_webhook
+        self._acceptance = acceptance
         self._rules = BalancerRules(engine.scheduler)
 
     async def post(self, request: web.Request) -> web.StreamResponse:
@@ -68,7 +66,7 @@ class TasksApi:
         if isinstance(task, Failure):
             return respond(request, render_failure(task, headers))
         if is_durable(task.mode, headers):
-            return await self._accept(request, task, headers)
+            return respond(request, await self._acceptance.answer(task, headers))
         if task.mode is Mode.STREAM:
             return await self._stream(request, task, headers)
         return await self._call(request, task, headers)
@@ -109,18 +107,6 @@ class TasksApi:
 
     def _left(self, task_id: TaskId) -> None:
         self._engine.cancel(task_id, "the caller left")
-
-    async def _accept(
-        self, request: web.Request, task: TaskRequest, headers: EdgeHeaders
-    ) -> web.StreamResponse:
-        if task.webhook is not None:
-            refused = await self._admit_webhook(task.webhook.url)
-            if refused is not None:
-                return respond(request, render_failure(refused, headers))
-        live = await self._engine.accept(task)
-        if isinstance(live, Failure):
-            return respond(request, render_failure(live, headers))
-        return respond(request, render_accepted(live.id, headers, task.mode))
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Show one task."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from balancer.core.counters import Counters
-from balancer.store.ports import MAX_ATTEMPTS_KEPT
+from balancer.store.ports import MAX_ATTEMPTS_KEPT, REFUSED
 from balancer.store.recent import RecentTasks, WallClock, current_attempt
 from shared.task_state import TaskEvent
 
@@ -63,6 +63,8 @@ class Journal:
         if event == TaskEvent.RETRIED:
             self.counters.retries += 1
             return self._remembered(task, "failed", code, now_s)
+        if event == TaskEvent.REFUSED:
+            return self._ended(task, REFUSED, code, now_s)
         return None
 
     def ended(self, task: LiveTask, outcome: Outcome, now_s: float) -> None:
@@ -95,11 +97,14 @@ class Journal:
     def _remembered(
         self, task: LiveTask, outcome: str, code: str, now_s: float
     ) -> AttemptRecord | None:
+        ended = self._ended(task, outcome, code, now_s)
+        if ended is not None:
+            task.history = [*(task.history or []), ended][-MAX_ATTEMPTS_KEPT:]
+        return ended
+
+    def _ended(self, task: LiveTask, outcome: str, code: str, now_s: float) -> AttemptRecord | None:
         attempt = current_attempt(task, self.wall)
         if attempt is None:
             return None
-        ended = replace(
-            attempt, finished_at=self.wall.at(now_s), outcome=outcome, code=code or None
-        )
-        task.history = [*(task.history or []), ended][-MAX_ATTEMPTS_KEPT:]
-        return ended
+        at = self.wall.at(now_s)
+        return replace(attempt, finished_at=at, outcome=outcome, code=code or None)

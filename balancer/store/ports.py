@@ -26,6 +26,9 @@ INLINE_INPUT_LIMIT = 64 * 1024
 # Of one task, the latest ones: a task that is refused for ever must not grow for ever.
 MAX_ATTEMPTS_KEPT = 32
 
+# Outcome of an attempt that its worker did not begin: no execution, so nothing is kept of it.
+REFUSED = "refused"
+
 # `OutboxStore.due` returns no more bodies than this at once, but always one.
 OUTBOX_PAGE_BYTES = 32 * 1024 * 1024
 
@@ -115,7 +118,10 @@ class TaskStore(Protocol):
         spent: int,
         due_at: datetime | None,
     ) -> None:
-        """Note that an attempt ended without ending the task; `due_at` makes it scheduled."""
+        """Note that an attempt ended without ending the task; `due_at` makes it scheduled.
+
+        An attempt whose outcome is `REFUSED` is forgotten.
+        """
         ...
 
     def finish(

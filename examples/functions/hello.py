@@ -1,4 +1,4 @@
-"""The smallest functions: one answers, one streams."""
+"""The smallest functions: one answers, and may be watched at it; one streams."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from cabrank import function
+from cabrank import Context, function
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-@function(timeout_s=5, idempotent=True)
+@function(timeout_s=5, idempotent=True, streaming=True)
 async def hello(
-    name: Annotated[str, Field(min_length=1, max_length=100)] = "World",
+    name: Annotated[str, Field(min_length=1, max_length=100)] = "World", *, ctx: Context
 ) -> dict[str, str]:
-    """Greet someone."""
-    return {"message": f"Hello {name}!"}
+    """Greet someone; whoever streams it hears the greeting, everybody else gets it."""
+    message = f"Hello {name}!"
+    await ctx.stream(f"{message}\n")
+    return {"message": message}
 
 
 @function(timeout_s=30)

@@ -100,13 +100,20 @@ def _value(data: Json) -> Json:
 
 def _progress(seq: int, members: JsonObject) -> Progress:
     message = members.get("message")
+    done, total = _number(members.get("done")), _number(members.get("total"))
+    told = _number(members.get("fraction"))
     return Progress(
         seq,
-        fraction=_number(members.get("fraction")),
-        done=_number(members.get("done")),
-        total=_number(members.get("total")),
+        fraction=_share(done, total) if told is None else told,
+        done=done,
+        total=total,
         message=message if isinstance(message, str) else None,
     )
+
+
+def _share(done: float | None, total: float | None) -> float | None:
+    """Return the share that is done; a worker tells units only, and its total may be too low."""
+    return min(1.0, done / total) if done is not None and total else None
 
 
 def _members(data: Json) -> JsonObject:

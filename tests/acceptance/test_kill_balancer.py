@@ -30,7 +30,9 @@ async def refuse(_: web.Request) -> web.StreamResponse:
     return web.Response(status=503)
 
 
-async def submit_all(bench: Bench, function: str, names: list[str], hooks: HookReceiver) -> list[str]:
+async def submit_all(
+    bench: Bench, function: str, names: list[str], hooks: HookReceiver
+) -> list[str]:
     """Hand a durable task over for every name; each has a webhook path of its own."""
     submitted = (bench.submit(function, name, hooks.url(f"/{name}")) for name in names)
     return list(await asyncio.gather(*submitted))

@@ -85,21 +85,26 @@ class RunningBalancer:
             return Reply(response.status, response.headers, await response.read())
 
     async def task(
-        self, function: str | None, given: Mapping[str, object] | None = None, *,
-        headers: Mapping[str, str] | None = None, chunked: bool = False, **members: object,
+        self, function: str | None, given: Mapping[str, object] | None = None, /, *,
+        headers: Mapping[str, str] | None = None, chunked: bool = False,
+        more: Mapping[str, object] | None = None, **members: object,
     ) -> Reply:  # fmt: skip
-        """Post a task of contract 1 of the group `default`, unless `members` say otherwise.
+        """Post a task of contract 1 of the group `default`, unless `members` or `more` say otherwise.
 
         Members that are None are left out.
         """
-        body = task_body(function, given, **members)
+        body = task_body(function, given, **members, **(more or {}))
         return await self.ask(
             "POST", "/task", headers={**AS_CLIENT, **(headers or {})}, data=body, chunked=chunked
         )
 
     def stream(
-        self, function: str, given: Mapping[str, object] | None = None, *,
-        headers: Mapping[str, str] | None = None, **members: object,
+        self,
+        function: str,
+        given: Mapping[str, object] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **members: object,
     ) -> aiohttp.client._RequestContextManager:  # pyright: ignore[reportPrivateUsage] the library names it nowhere else
         """Post a stream; the answer is read by the caller."""
         body = task_body(function, given, mode="stream", **members)
@@ -138,7 +143,7 @@ class RunningBalancer:
 
 
 def task_body(
-    function: object, given: Mapping[str, object] | None = None, **members: object
+    function: object, given: Mapping[str, object] | None = None, /, **members: object
 ) -> bytes:
     """Return the JSON of a task; members that are None are left out."""
     body: JsonObject = {"group": "default", "contract": 1, "function": function, "input": given}

@@ -203,16 +203,14 @@ class Bench:
         options = ("--port", str(port), "--store", "sqlite:///tasks.db")
         # Looks that are quick make tests that are quick; what is promised does not depend on them.
         quick = {"WORKER_DISCOVERY_INTERVAL": "50", "RESUME_WINDOW": "500", **variables}
-        self._balancer = self.start("balancer", cabrank("balancer", *options), **quick)
-        return self._balancer
+        self.balancer = self.start("balancer", cabrank("balancer", *options), **quick)
+        return self.balancer
 
     async def fleet(
         self, workers: int = 1, *, slots: int = 4, **variables: str
     ) -> tuple[Running, list[Running]]:
         """Start a balancer and workers side by side; return them when tasks can be taken."""
-        hands = [
-            self.start_worker(f"worker-{n}", slots=slots, **variables) for n in range(workers)
-        ]
+        hands = [self.start_worker(f"worker-{n}", slots=slots, **variables) for n in range(workers)]
         balancer = self.start_balancer(**variables)
         for process in (*hands, balancer):
             await process.listening()
@@ -243,10 +241,19 @@ class Bench:
     # The fleet from outside
 
     @property
-    def url(self) -> str:
-        """Return the balancer's address."""
+    def balancer(self) -> Running:
+        """Return the balancer that is called: the last one that was started."""
         assert self._balancer is not None
-        return self._balancer.url
+        return self._balancer
+
+    @balancer.setter
+    def balancer(self, balancer: Running) -> None:
+        self._balancer = balancer
+
+    @property
+    def url(self) -> str:
+        """Return its address."""
+        return self.balancer.url
 
     def client(self) -> Client:
         """Return a client of the balancer that never repeats a request."""
@@ -286,7 +293,9 @@ class Bench:
 
     async def workers(self) -> dict[str, dict[str, object]]:
         """Return what the balancer shows of its workers, by id."""
-        shown = cast("list[dict[str, object]]", (await self.request("GET", "/workers")).json["workers"])
+        shown = cast(
+            "list[dict[str, object]]", (await self.request("GET", "/workers")).json["workers"]
+        )
         return {str(worker["id"]): worker for worker in shown}
 
     async def status_of(self, worker: Running) -> str:
@@ -349,5 +358,3 @@ class Bench:
 def _entry(line: str) -> Entry:
     event, name, pid, token = line.split(" ")
     return Entry(event, name, int(pid), token)
-
-

@@ -20,6 +20,7 @@ from tests.fakes.slot_worker import FUNCTIONS, Said, Sent, SlotWorker
 
 LOST_CODES = {"worker_lost", "no_worker_available", "function_not_found", "group_not_found"}
 DRAIN_ROUNDS = 300
+DEATHS = 3
 
 
 class World:
@@ -48,6 +49,8 @@ class World:
         self.unsendable: list[tuple[WorkerId, Token]] = []
         self.loading: list[tuple[WorkerId, Token, TaskId]] = []
         self.spent: set[Token] = set()
+        self.places: dict[TaskId, tuple[int, int]] = {}  # seq, attempts
+        self.unheard_s: dict[WorkerId, float] = {}  # since when a worker is down or silent
 
     # Commands
 
@@ -64,6 +67,7 @@ class World:
         assert not host.retired
         assert task.lane[2] in host.functions, "no task for a worker that may not run it"
         self._check_first(host, task)
+        self._check_best(host, task)
         if task.input_stored:
             self.loading.append((worker, token, task.id))
         elif host.broken:
@@ -85,8 +89,17 @@ class World:
         self.workers[worker].ended.pop(token, None)
 
     def changed(self, task: LiveTask, event: str, code: str = "") -> None:
-        """Note a change."""
+        """Check that a task keeps its place, and what a change may cost it."""
         self.trace.append((str(event), task.id, code))
+        seq, attempts = self.places.setdefault(task.id, (task.seq, task.attempts))
+        assert task.seq == seq, "a task goes back to its own place"
+        assert task.attempts == attempts + (event == "retried"), "only a failure spends an attempt"
+        self.places[task.id] = (seq, task.attempts)
+        if event == "lost":
+            assert task.durable or task.lane[2] == "safe", "others are not run twice"
+            assert task.deaths < DEATHS, "then it is set aside"
+        if event == "dispatched":
+            assert self.discovered or task.id not in self.recovered, "somebody may still run it"
         self.recovered.discard(task.id)
 
     def resolve(self, task: LiveTask, outcome: Outcome) -> None:
@@ -94,6 +107,7 @@ class World:
         self.trace.append(("resolve", task.id, str(outcome.status)))
         assert self.open.pop(task.id) is task, "a task ends once"
         self.recovered.discard(task.id)
+        self._check_told(task, outcome)
         assert self.core.get(task.id) is None, "the core has forgotten it"
         code = outcome.failure.code if outcome.failure else ""
         assert (outcome.status is TaskStatus.SUCCEEDED) is (outcome.failure is None)
@@ -180,7 +194,14 @@ class World:
             host.cut()
         host.linked = True
         self.known.add(worker)
+        self.unheard_s.pop(worker, None)
         self.core.worker_up(host.facts(), host.report(), host.holding(), self.now_s)
+        known = self.core.worker(worker)
+        for token in host.running:
+            wanted = known is not None and token in known.running
+            assert wanted or Sent(token, TaskId(""), cancel=True) in host.inbox, (
+                "it is told to stop"
+            )
         for token, (_, status) in list(host.ended.items()):
             host.outbox.append(Said(host.report(), token, status=status))
         self.check()
@@ -194,6 +215,7 @@ class World:
         else:
             host.cut()
         if was_linked:
+            self.unheard_s[worker] = self.now_s
             self.core.link_lost(worker, self.now_s)
         self.check()
 
@@ -207,6 +229,9 @@ class World:
         if host.linked:
             host.silent = not host.silent
             tell = self.core.silent if host.silent else self.core.heard
+            self.unheard_s[worker] = self.now_s
+            if not host.silent:
+                del self.unheard_s[worker]
             tell(worker, self.now_s)
             self.check()
 
@@ -261,6 +286,7 @@ class World:
         if host.silent or not host.outbox:
             return
         said = host.outbox.pop(0)
+        host.told.append(said.report)
         if said.token is None:
             self.core.reported(worker, said.report, self.now_s)
         elif said.status is None:
@@ -268,6 +294,15 @@ class World:
         else:
             self._hear_end(host, said.token, said.status)
         self.check()
+
+    def repeat(self, worker: WorkerId, index: int) -> None:
+        """Deliver an old report of this link again; it frees nothing that it has not seen."""
+        host = self.workers[worker]
+        if host.told and not host.direct and not host.maintenance:
+            old = host.told[index % len(host.told)]
+            if not old.maintenance:
+                self.core.reported(worker, old, self.now_s)
+                self.check()
 
     def babble(self, worker: WorkerId) -> None:
         """Deliver what nobody sane would send; nothing may come of it."""
@@ -297,8 +332,13 @@ class World:
         self.now_s += seconds
         if late:
             self.core.late(seconds, self.now_s)
+            self.unheard_s = dict.fromkeys(self.unheard_s, self.now_s)
         else:
             self.core.tick(self.now_s)
+            for worker, since_s in self.unheard_s.items():
+                window_s = 30.0 if self.workers[worker].linked else 2.0
+                lost = self.now_s - since_s >= window_s
+                assert not (lost and self.core.running(worker)), "lost is lost"
         self.check()
 
     def run_down(self) -> None:
@@ -334,7 +374,10 @@ class World:
 
     def check(self) -> None:
         """Check what holds between any two events."""
-        while self.unsendable:
+        for round_ in range(DRAIN_ROUNDS):
+            if not self.unsendable:
+                break
+            assert round_ < DRAIN_ROUNDS - 1, "a worker that cannot be sent to rests"
             worker, token = self.unsendable.pop(0)
             self.core.undispatched(worker, token, self.now_s)
         waiting = [task for task in self.open.values() if task.status is not TaskStatus.RUNNING]
@@ -371,6 +414,25 @@ class World:
                     f"{other.id} is before {task.id}"
                 )
 
+    def _check_best(self, host: SlotWorker, task: LiveTask) -> None:
+        """Nobody who could run it has more free slots than the chosen one had."""
+        chosen = self.core.worker(host.id)
+        for other in self.workers.values():
+            known = self.core.worker(other.id)
+            if known is not None and chosen is not None and self._could_run(other, task):
+                assert known.ledger.free <= chosen.ledger.free + 1
+
+    def _check_told(self, task: LiveTask, outcome: Outcome) -> None:
+        """A worker is told to stop when its caller has left or its time is over."""
+        if task.worker is None or outcome.status not in (
+            TaskStatus.CANCELLED, TaskStatus.TIMED_OUT,
+        ):  # fmt: skip
+            return
+        host = self.workers[task.worker]
+        token = task.token
+        if token in host.running and host.linked and not host.broken:
+            assert any(sent.token == token and sent.cancel for sent in host.inbox)
+
     def _check_room(self, host: SlotWorker) -> None:
         """A worker that nobody else uses gets no more dispatches than it has slots."""
         under_way = sum(not sent.cancel for sent in host.inbox)
@@ -381,7 +443,12 @@ class World:
         """When nothing is on the wire, the ledger says what the worker would."""
         known = self.core.worker(host.id)
         loading = any(worker == host.id for worker, _, _ in self.loading)
-        if known is None or not host.linked or host.broken or host.inbox or host.outbox or loading:
+        if known is None or not host.linked or host.broken:
+            return
+        on_wire = {sent.token for sent in host.inbox} | {said.token for said in host.outbox}
+        held = on_wire | host.running.keys() | host.ended.keys() | known.loading
+        assert known.running.keys() <= held, "what the core believes to run is somewhere"
+        if host.inbox or host.outbox or loading:
             return
         assert known.ledger.free <= host.report().available
 

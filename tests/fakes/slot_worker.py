@@ -58,6 +58,7 @@ class SlotWorker:
         self.direct = 0  # slots taken by others
         self.inbox: list[Sent] = []
         self.outbox: list[Said] = []
+        self.told: list[SlotReport] = []  # reports delivered on this link
         self.read = 0  # dispatches read on this link
         self.running: dict[Token, TaskId] = {}
         self.ended: dict[Token, tuple[TaskId, TaskStatus]] = {}  # not acknowledged
@@ -125,6 +126,7 @@ class SlotWorker:
         self.linked = self.broken = self.silent = False
         self.inbox.clear()
         self.outbox.clear()
+        self.told.clear()
         self.read = 0
 
     def crash(self) -> None:

@@ -129,6 +129,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         for _ in range(count):
             self.world.hear(worker)
 
+    @rule(worker=WORKERS, index=st.integers(0, 9))
+    def repeat(self, worker: WorkerId, index: int) -> None:
+        """A report arrives a second time."""
+        self.world.repeat(worker, index)
+
     @rule(worker=WORKERS)
     def babble(self, worker: WorkerId) -> None:
         """A worker says nonsense."""

@@ -162,11 +162,17 @@ class AttemptCase:
         case: of which task.
         boot: number of the balancer process that made it.
         fate: what became of it.
+        over_s: when.
     """
 
     case: Case
     boot: int
     fate: Fate = Fate.CURRENT
+    over_s: float = 0.0
+
+    def end(self, fate: Fate, now_s: float) -> None:
+        """Note that its result is not wanted any more."""
+        self.fate, self.over_s = fate, now_s
 
 
 Place = tuple[int, int, str]  # (priority, place, task id)

@@ -108,6 +108,11 @@ class Pipe:
         """Tell whether nothing is on its way."""
         return not self._queue
 
+    @property
+    def whole(self) -> bool:
+        """Tell whether what is sent now will arrive soon."""
+        return not self._broken and not self.held
+
     def release(self) -> None:
         """Let arrive what was held."""
         self.held = False
@@ -169,10 +174,15 @@ class Connection:
         return not client_left and (self.server_inbox.ended or not self.server.alive)
 
     @property
-    def quiet(self) -> bool:
-        """Tell whether it is open and nothing is on its way."""
+    def whole(self) -> bool:
+        """Tell whether it is open and what is sent either way will arrive soon."""
         ended = self.client_inbox.ended or self.server_inbox.ended
-        return not ended and self.up.quiet and self.down.quiet
+        return not ended and self.up.whole and self.down.whole
+
+    @property
+    def quiet(self) -> bool:
+        """Tell whether it is whole and nothing is on its way."""
+        return self.whole and self.up.quiet and self.down.quiet
 
     def cut(self, client_s: float, server_s: float, *, late: bool) -> None:
         """Break it; the two ends notice it at different times.

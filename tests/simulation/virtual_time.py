@@ -12,16 +12,17 @@ import asyncio
 from asyncio.events import _set_running_loop  # pyright: ignore[reportPrivateUsage]  # asyncio exports it for other loops
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, TypeVarTuple, Unpack, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from contextvars import Context
 
 Ts = TypeVarTuple("Ts")
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 START_S = 1000.0
+MAX_CLEAN_UPS = 20  # of one coroutine that is closed
 
 # What a task or a call-back never raises unless the product has a bug.
 BUGS = (AssertionError, LookupError, TypeError, AttributeError, NameError, RecursionError)
@@ -39,12 +40,13 @@ class VirtualTime:
     """The heap of (time, seq, event); also the `Clock` of everybody.
 
     Attributes:
+        start_s: when the world began.
         now_s: the time.
         steps: events that have happened.
     """
 
     def __init__(self) -> None:
-        self.now_s = START_S
+        self.start_s = self.now_s = START_S
         self.steps = 0
         self._heap: list[tuple[float, int, Process | None, Callable[[], None]]] = []
         self._seq = 0
@@ -117,6 +119,7 @@ class Process:
         alive: it was not killed.
         frozen: it is stopped; its events wait in `held`.
         healthy_s: since when it has not been frozen.
+        active_s: when something last happened to it.
     """
 
     def __init__(self, name: str, time: VirtualTime, broken: Callable[[str], None]) -> None:
@@ -125,12 +128,14 @@ class Process:
         self.alive = True
         self.frozen = False
         self.healthy_s = time.now_s
+        self.active_s = time.now_s
         self.held: list[Callable[[], None]] = []
         self.broken = broken
         self.loop = ProcessLoop(self)
 
     def run(self, happen: Callable[[], None]) -> None:
         """Let an event happen inside the process."""
+        self.active_s = self.time.now_s
         _set_running_loop(self.loop)
         try:
             happen()
@@ -160,23 +165,30 @@ class Process:
             return
         self.alive = False
         self.held.clear()
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task._log_destroy_pending = False  # pyright: ignore  # it is destroyed on purpose
-        self.run(lambda: _abandon(tasks))
+        self.run(self._abandon)
         self.loop.close()
 
+    def _abandon(self) -> None:
+        """Close the coroutines that will never go on, or the interpreter complains about each.
 
-def _abandon(tasks: set[asyncio.Task[object]]) -> None:
-    """Close coroutines that will never go on, or the interpreter complains about each."""
-    for task in tasks:
-        coroutine = task.get_coro()
-        for _ in range(3):  # a clean-up that awaits is cut off, too
-            try:
-                coroutine.close()  # pyright: ignore  # a coroutine has it
-            except (RuntimeError, asyncio.CancelledError):
-                continue
-            break
+        What they do on their way out happens to nobody: a dead process reaches neither time, network
+        nor disk.
+        """
+        seen: set[asyncio.Task[object]] = set()
+        while left := asyncio.all_tasks(self.loop) - seen:
+            seen |= left
+            for task in left:
+                task._log_destroy_pending = False  # pyright: ignore  # it is destroyed on purpose
+                _close(cast("Coroutine[object, object, object]", task.get_coro()))
+
+
+def _close(coroutine: Coroutine[object, object, object]) -> None:
+    for _ in range(MAX_CLEAN_UPS):
+        try:
+            coroutine.close()
+        except BaseException:  # its clean-up awaits, or fails: again, until it is out
+            continue
+        return
 
 
 class ProcessLoop(asyncio.BaseEventLoop):
@@ -241,5 +253,5 @@ def _look(task: asyncio.Task[object]) -> None:
         return
     error = task._exception  # pyright: ignore  # `exception()` would mark it as retrieved
     loop = task.get_loop()
-    if isinstance(error, BUGS) and isinstance(loop, ProcessLoop):
+    if isinstance(error, BUGS) and isinstance(loop, ProcessLoop) and loop.process.alive:
         loop.process.broken(f"{loop.process.name}: {task.get_name()} ended by {error!r}")

@@ -12,6 +12,7 @@ from balancer.store.memory.shelves import KeptTask, KeptWebhook
 from balancer.store.ports import (
     INLINE_INPUT_LIMIT,
     MAX_ATTEMPTS_KEPT,
+    REFUSED,
     Done,
     OutboxRow,
     StoredTask,
@@ -204,6 +205,8 @@ def _with(
     """Add an attempt or its end."""
     if attempt is None:
         return attempts
+    if attempt.outcome == REFUSED:
+        return tuple(each for each in attempts if each.token != attempt.token)
     by_token = {each.token: each for each in attempts}
     known = by_token.get(attempt.token)
     ended = attempt

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import cast
 
-from balancer.store.ports import MAX_ATTEMPTS_KEPT
+from balancer.store.ports import MAX_ATTEMPTS_KEPT, REFUSED
 from balancer.store.sqlite.rows import (
     ATTEMPT_COLUMNS,
     OUTBOX_COLUMNS,
@@ -133,6 +133,9 @@ def _open_task(connection: sqlite3.Connection, task_id: object) -> int | None:
 
 
 def _put_attempt(connection: sqlite3.Connection, seq: int, values: Values) -> None:
+    if values[5] == REFUSED:
+        connection.execute("DELETE FROM attempts WHERE task = ? AND token = ?", (seq, values[0]))
+        return
     connection.execute(_PUT_ATTEMPT, (seq, *values))
     number = values[1]
     assert isinstance(number, int)

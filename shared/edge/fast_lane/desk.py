@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Protocol
+
+from shared.edge.answers import Answer
+from shared.errors import Failure
 
 if TYPE_CHECKING:
     from shared.edge.headers import EdgeHeaders
-    from shared.errors import Failure
     from shared.task import Sink
+
+Taken = str | Failure | Coroutine[object, object, Answer] | None
 
 
 class Desk(Protocol):
-    """What stands behind the lane in one process; calls are synchronous and do not raise."""
+    """What stands behind the lane in one process; calls are synchronous.
+
+    Headers may belong to many requests that said the same, so a correlation id comes beside them.
+    """
 
     def authorize(self, headers: EdgeHeaders) -> Failure | None:
-        """Return why the caller may not submit, or None."""
+        """Return why the caller may not submit, or None; without side effects."""
         ...
 
-    def take(self, body: bytes, headers: EdgeHeaders, sink: Sink) -> str | Failure | None:
-        """Submit a sync task and return its id, or why not.
+    def refused(self, reason: Failure, correlation_id: str) -> None:
+        """Note that a caller was told what `authorize` said."""
+        ...
 
-        None means that the request is none for this lane, and that nothing has happened.
+    def take(self, body: bytes, headers: EdgeHeaders, correlation_id: str, sink: Sink) -> Taken:
+        """Take a request.
+
+        Returns:
+            the id of a task whose end the sink will hear; or why there is none; or what comes to the
+            answer by waiting, which is cancelled when the caller leaves; or None: the request is none
+            for this lane, and nothing has happened.
         """
         ...
 

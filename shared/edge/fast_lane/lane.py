@@ -1,23 +1,25 @@
-"""The lane of one listening socket: makes connections, and closes the idle and the slow ones."""
+"""The lane of one listening socket: makes connections, closes the idle ones, lets go of the slow ones."""
 
 from __future__ import annotations
 
 import asyncio
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from shared.edge.fast_lane.connection import Connection
+from shared.edge.fast_lane.head import Heads
+from shared.edge.fast_lane.responses import Responses
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from shared.clock import Clock
-    from shared.edge.answers import Answer
     from shared.edge.fast_lane.desk import Desk
     from shared.ids import IdSource
 
 SWEEP_S = 1.0  # how often idle and slow connections are looked for
+BACKLOG = 1024  # connections that wait to be accepted
+GRACE_S = 1.0  # what calls under way have left to be answered in, once the lane is closed
 
 
 class FastLane:
@@ -30,6 +32,13 @@ class FastLane:
         clock: for the Date header and the time-outs.
         body_limit: REQUEST_BODY_LIMIT; larger bodies are the other shell's to refuse.
         software: the Server header.
+
+    Attributes:
+        connections: those that are in the lane.
+        handed_over: how many have left it for the other shell.
+        closing: every answer is the last one of its connection.
+        now_s: the time at the last sweep: a clock that costs no call.
+        heads, responses: read heads, word answers.
     """
 
     def __init__(
@@ -39,60 +48,63 @@ class FastLane:
         self.desk = desk
         self.successor = successor
         self.ids = ids
-        self.clock = clock
-        self.body_limit = body_limit
         self.connections: set[Connection] = set()
+        self.handed_over = 0
         self.closing = False
         self.now_s = clock.monotonic()
-        self._software = software
-        self._heads: dict[tuple[int, str], bytes] = {}
-        self._date = b""
+        self.heads = Heads(desk.authorize, body_limit)
+        self.responses = Responses(software, clock.utc_now())
+        self._clock = clock
+        self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._emptied = asyncio.Event()
 
     def __call__(self) -> Connection:
         """Make the protocol of a new connection."""
         return Connection(self)
 
-    def start(self) -> None:
-        """Begin to watch; before the first connection."""
-        self._sweep()
+    async def listen(self, listener: socket.socket) -> None:
+        """Accept connections on a bound socket until `close`."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(SWEEP_S, self._sweep_and_again)
+        self._server = await loop.create_server(self, sock=listener, backlog=BACKLOG)
 
-    def close(self) -> None:
-        """Close idle connections; those that wait for an answer close after it."""
+    async def close(self, grace_s: float = GRACE_S) -> None:
+        """Accept no more, close idle connections, the others after their answers; cut what is left."""
         self.closing = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._server is not None:
+            self._server.close()
         for connection in list(self.connections):
             connection.wind_up()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._empty()
+        except TimeoutError:
+            for connection in list(self.connections):
+                connection.abort()
+            await self._empty()
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def abort(self) -> None:
-        """Cut every connection that is left."""
-        for connection in list(self.connections):
-            connection.abort()
+    def forget(self, connection: Connection) -> None:
+        """Drop a connection that is lost or handed over."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._emptied.set()
 
-    def head(self, answer: Answer) -> bytes:
-        """Return status line and constant headers of an answer, up to the value of Content-Length."""
-        key = (answer.status, answer.content_type)
-        known = self._heads.get(key)
-        if known is None:
-            reason = HTTPStatus(answer.status).phrase
-            known = (
-                (
-                    f"HTTP/1.1 {answer.status} {reason}\r\nServer: {self._software}\r\n"
-                    f"Content-Type: {answer.content_type}\r\nDate: "
-                ).encode()
-                + self._date
-                + b"\r\nContent-Length: "
-            )
-            self._heads[key] = known
-        return known
-
-    def _sweep(self) -> None:
-        """Close who is silent for too long; set the clock that costs no call per request."""
-        self.now_s = self.clock.monotonic()
-        self._date = formatdate(self.clock.utc_now().timestamp(), usegmt=True).encode()
-        self._heads.clear()
+    def sweep(self) -> None:
+        """Set the clock, and look at every connection."""
+        self.now_s = self._clock.monotonic()
+        self.responses.date(self._clock.utc_now())
+        self.heads.forget()
         for connection in list(self.connections):
             connection.look(self.now_s)
-        self._timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _sweep_and_again(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep_and_again)
+        self.sweep()
+
+    async def _empty(self) -> None:
+        self._emptied.clear()
+        if self.connections:
+            await self._emptied.wait()

@@ -14,12 +14,19 @@ from __future__ import annotations
 
 from shared.edge.http_shell.exchange import SyncSink, edge_headers, read_body, refuse, respond
 from shared.edge.http_shell.logs import answer_logs
-from shared.edge.http_shell.server import CORRELATION_HEADER, EdgeRunner, edge_application, listen
+from shared.edge.http_shell.server import (
+    CORRELATION_HEADER,
+    SERVER,
+    EdgeRunner,
+    edge_application,
+    listen,
+)
 from shared.edge.http_shell.stream import write_stream
 
 __all__ = [
     "CORRELATION_HEADER",
     "EdgeRunner",
+    "SERVER",
     "SyncSink",
     "answer_logs",
     "edge_application",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -16,11 +17,15 @@ from shared.errors import CODES, failure
 from shared.log import Log, correlation_id
 
 if TYPE_CHECKING:
+    import socket
+
     from aiohttp.typedefs import Handler, Middleware
 
     from shared.ids import IdSource
 
 CORRELATION_HEADER = "x-correlation-id"
+SERVER = f"cabrank/{version('cabrank')}"  # the Server header of both shells of both processes
+BACKLOG = 1024  # connections that wait to be accepted
 
 _log = Log("http")
 
@@ -32,7 +37,7 @@ def edge_application(ids: IdSource) -> web.Application:
         ids: makes correlation ids for requests that bring none.
     """
     app = web.Application(middlewares=[_edge_middleware(ids)])
-    app.on_response_prepare.append(_add_correlation)
+    app.on_response_prepare.append(_add_headers)
     return app
 
 
@@ -62,7 +67,8 @@ def _correlate(request: web.BaseRequest, ids: IdSource) -> str:
     return kept
 
 
-async def _add_correlation(request: web.Request, response: web.StreamResponse) -> None:
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = SERVER
     correlation = request.get(CORRELATION)
     if correlation is not None:
         response.headers[CORRELATION_HEADER] = correlation
@@ -110,6 +116,10 @@ class EdgeRunner(web.AppRunner):
         """Return the port that is listened on."""
         return int(self.addresses[0][1])
 
+    async def listen(self, listener: socket.socket) -> None:
+        """Serve on a bound socket, without the fast lane before it, until the runner is cleaned up."""
+        await web.SockSite(self, listener, backlog=BACKLOG).start()
+
     async def _make_server(self) -> web.Server:
         return _EdgeServer(await super()._make_server(), self._ids)
 
@@ -125,7 +135,7 @@ async def listen(
     runner = EdgeRunner(app, ids, shutdown_timeout_s=shutdown_timeout_s)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
     except OSError:
         await runner.cleanup()
         raise
@@ -184,5 +194,6 @@ class _EdgeProtocol(web.RequestHandler):
             _log.exception("Request failed", exc)
         response = refuse(request, reason)
         response.headers[CORRELATION_HEADER] = self._ids.next_id()
+        response.headers["Server"] = SERVER
         response.force_close()
         return response

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.in_process_balancer import RunningBalancer, running_balancer
+from tests.fakes.in_process_balancer import JsonObject, Reply, RunningBalancer, running_balancer
 from tests.fakes.in_process_worker import running_worker, start_worker
 from tests.fakes.task_functions import HeldWork, hello
 from tests.fakes.tcp_proxy import tcp_proxy
@@ -57,11 +57,13 @@ async def test_respond_async_keeps_the_result(balancer: RunningBalancer) -> None
 
 async def test_calls_before_the_first_round_wait_for_it(tmp_path: Path) -> None:
     """A call that comes before the worker was found is served, not refused with 404."""
-    async with running_worker(hello) as worker:
-        async with running_balancer(tmp_path, worker.url, linked=0) as balancer:
-            assert not balancer.balancer.fleet.workers()
-            replies = await asyncio.gather(*(balancer.task("hello") for _ in range(5)))
-            assert [reply.status for reply in replies] == [200] * 5
+    async with (
+        running_worker(hello) as worker,
+        running_balancer(tmp_path, worker.url, linked=0) as balancer,
+    ):
+        assert not balancer.balancer.fleet.round_ended
+        replies = await asyncio.gather(*(balancer.task("hello") for _ in range(5)))
+        assert [reply.status for reply in replies] == [200] * 5
 
 
 async def test_until_the_first_round_has_ended_nothing_is_unknown(tmp_path: Path) -> None:
@@ -150,10 +152,10 @@ async def test_a_running_task_ends_at_its_deadline(tmp_path: Path) -> None:
 async def test_a_full_lane_is_429_at_once(tmp_path: Path, mode: str) -> None:
     """Past MAX_QUEUE a call is refused with Retry-After; a durable task is not: it is on disk."""
     async with held_fleet(tmp_path, max_queue=1) as (balancer, work):
-        calls: list[asyncio.Task[object]] = []
+        scheduler = balancer.balancer.engine.scheduler
+        calls: list[asyncio.Task[Reply]] = []
         for label in ("runs", "waits"):
             calls.append(asyncio.create_task(balancer.task("hold_stream", {"label": label})))
-            scheduler = balancer.balancer.engine.scheduler
             await wait_until(lambda: scheduler.counts().tasks == len(calls), f"{label} is held")
         reply = await balancer.task("hold_stream", {"label": "no"}, mode=mode)
         assert (reply.status, reply.json["error"], reply.code) == (
@@ -197,33 +199,39 @@ async def test_max_durable_bounds_what_is_kept(tmp_path: Path) -> None:
 async def test_a_lost_worker_is_502(tmp_path: Path) -> None:
     """A call whose worker stays away past RESUME_WINDOW gets 502, as soon as it counts as lost."""
     work = HeldWork()
-    async with running_worker(*work.functions()) as worker, tcp_proxy(worker.url) as network:
-        async with running_balancer(tmp_path, network.url, resume_window=100) as balancer:
-            call = asyncio.create_task(balancer.task("hold", {"label": "x"}))
-            await wait_until(lambda: work.begun, "it runs")
-            network.cut()
-            reply = await call
-            assert (reply.status, reply.code) == (502, "worker_lost")
-            assert reply.json["error"] == "Worker was lost while it ran the task"
-            # The worker knows the window too, and does not go on for nobody.
-            await wait_until(lambda: work.cancelled == ["x"], "the worker has given it up")
+    async with (
+        running_worker(*work.functions()) as worker,
+        tcp_proxy(worker.url) as network,
+        running_balancer(tmp_path, network.url, resume_window=100) as balancer,
+    ):
+        call = asyncio.create_task(balancer.task("hold", {"label": "x"}))
+        await wait_until(lambda: work.begun, "it runs")
+        network.cut()
+        reply = await call
+        assert (reply.status, reply.code) == (502, "worker_lost")
+        assert reply.json["error"] == "Worker was lost while it ran the task"
+        # The worker knows the window too, and does not go on for nobody.
+        await wait_until(lambda: work.cancelled == ["x"], "the worker has given it up")
 
 
 async def test_a_short_cut_loses_nothing(tmp_path: Path) -> None:
     """Within RESUME_WINDOW the link is resumed, and the attempt goes on: it runs once."""
     work = HeldWork()
-    async with running_worker(*work.functions()) as worker, tcp_proxy(worker.url) as network:
-        async with running_balancer(tmp_path, network.url, resume_window=5000) as balancer:
-            call = asyncio.create_task(balancer.task("hold", {"label": "x"}))
-            await wait_until(lambda: work.begun, "it runs")
-            fleet = balancer.balancer.fleet
-            network.cut()
-            await wait_until(lambda: fleet.workers()[0].status == "unreachable", "it was noticed")
-            work.let_go()  # it ends while the link is down
-            network.heal()
-            reply = await call
-            assert (reply.status, reply.json["result"]) == (200, "x")
-            assert work.begun == ["x"]
+    async with (
+        running_worker(*work.functions()) as worker,
+        tcp_proxy(worker.url) as network,
+        running_balancer(tmp_path, network.url, resume_window=5000) as balancer,
+    ):
+        call = asyncio.create_task(balancer.task("hold", {"label": "x"}))
+        await wait_until(lambda: work.begun, "it runs")
+        fleet = balancer.balancer.fleet
+        network.cut()
+        await wait_until(lambda: fleet.workers()[0].status == "unreachable", "it was noticed")
+        work.let_go()  # it ends while the link is down
+        network.heal()
+        reply = await call
+        assert (reply.status, reply.json["result"]) == (200, "x")
+        assert work.begun == ["x"]
 
 
 async def test_an_idempotent_function_is_run_elsewhere(tmp_path: Path) -> None:
@@ -285,7 +293,8 @@ async def test_a_cancelled_durable_task_shows_so_at_once(tmp_path: Path) -> None
 async def test_shutting_down_refuses_with_503(balancer: RunningBalancer) -> None:
     """A balancer that stops takes nothing new, in any mode."""
     balancer.balancer.engine.stop_taking()
-    for how in ({}, {"mode": "webhook", "webhook": HOOK}, {"mode": "stream"}):
-        reply = await balancer.task("hello", **how)
+    ways: tuple[JsonObject, ...] = ({}, {"mode": "webhook", "webhook": HOOK}, {"mode": "stream"})
+    for how in ways:
+        reply = await balancer.task("hello", more=how)
         assert (reply.status, reply.code) == (503, "shutting_down")
         assert int(reply.headers["Retry-After"]) >= 1

@@ -158,7 +158,7 @@ async def test_a_worker_is_shown_with_the_contract_s_members(
         "weight": 1.0, "link": "cabrank", "websocketPort": port, "tags": {}, "services": [],
         "slots": {"used": 0, "available": 2, "limit": 2, "queue": 0},
     }.items() <= shown.items()  # fmt: skip
-    names = [each["name"] for each in cast("list[JsonObject]", shown["functions"])]
+    names = [str(each["name"]) for each in cast("list[JsonObject]", shown["functions"])]
     assert names == sorted(names)
     assert "hello" in names
     assert {"uptime", "usedMemoryPercent", "cpuLoad"} <= cast("JsonObject", shown["system"]).keys()
@@ -171,8 +171,10 @@ async def test_a_worker_never_reached_shows_only_what_is_known(balancer: Running
     balancer.list_workers("http://127.0.0.1:9")
     fleet = balancer.balancer.fleet
     await wait_until(
-        lambda: [(worker.id, worker.problem is None) for worker in fleet.workers()]
-        == [("127.0.0.1:9", False)],
+        lambda: (
+            [(worker.id, worker.problem is None) for worker in fleet.workers()]
+            == [("127.0.0.1:9", False)]
+        ),
         "only the new entry is left, and was tried",
     )
     (shown,) = await balancer.workers()
@@ -244,7 +246,12 @@ async def test_a_failed_task_shows_why(balancer: RunningBalancer) -> None:
 async def test_tasks_are_listed_newest_first_and_filtered(balancer: RunningBalancer) -> None:
     """Calls from memory and durable tasks from the store, merged; each filter narrows the list."""
     ids: list[object] = []
-    for function, headers in (("hello", {}), ("fail", {}), ("nothing", DURABLE), ("hello", DURABLE)):
+    for function, headers in (
+        ("hello", {}),
+        ("fail", {}),
+        ("nothing", DURABLE),
+        ("hello", DURABLE),
+    ):
         ids.append((await balancer.task(function, headers=headers)).json["task_id"])
     for task_id in ids[2:]:
         await balancer.ended(task_id)
@@ -263,7 +270,10 @@ async def test_tasks_are_listed_newest_first_and_filtered(balancer: RunningBalan
 
 async def test_pages_of_tasks_follow_each_other(balancer: RunningBalancer) -> None:
     """`next` leads through memory and store, each task once, to null."""
-    ids = [(await balancer.task("hello", headers=DURABLE if n % 3 else {})).json["task_id"] for n in range(7)]
+    ids = [
+        (await balancer.task("hello", headers=DURABLE if n % 3 else {})).json["task_id"]
+        for n in range(7)
+    ]
     found: list[object] = []
     query = "?limit=2"
     while query:

@@ -8,13 +8,13 @@ from itertools import product
 import msgspec
 import pytest
 
-from tests.fakes.in_process_balancer import AS_CLIENT, Reply, RunningBalancer, task_body
+from tests.fakes.in_process_balancer import AS_CLIENT, JsonObject, Reply, RunningBalancer, task_body
 from tests.fakes.in_process_worker import AUTH_KEY, LB_KEY
 
 BODY_LIMIT = 20_000  # of the balancer in conftest.py
 PRIORITY = "Invalid priority: must be between 1 and 2097152"
 MISSING = "Missing group, function, or contract"
-HOOK: dict[str, object] = {"mode": "webhook", "webhook": {"url": "http://127.0.0.1:9/x"}}
+HOOK: JsonObject = {"mode": "webhook", "webhook": {"url": "http://127.0.0.1:9/x"}}
 
 SHELLS = {"fast lane": False, "aiohttp": True}  # → the body comes in chunks
 FORMS = ("application/json", "application/msgpack")
@@ -29,6 +29,7 @@ def row(
     code: str,
     function: object = "hello",
     given: Mapping[str, object] | None = None,
+    /,
     **members: object,
 ) -> Row:
     """Return (name, body, status, text, code) of a task that is refused."""
@@ -49,6 +50,12 @@ async def every_way(balancer: RunningBalancer, body: bytes) -> AsyncIterator[Rep
         yield reply
 
 
+EMPTY: tuple[list[object], JsonObject] = ([], {})
+NO_PRIORITIES: tuple[object, ...] = (0, -1, 2097153, 0.5, "1", True, *EMPTY)
+NO_FUNCTIONS: tuple[object, ...] = (1, True, *EMPTY)
+NO_CONTRACTS: tuple[object, ...] = ("1", True, 1.5, *EMPTY)
+NO_INPUTS: tuple[object, ...] = ("x", 5, True, EMPTY[0])
+
 REFUSED: list[Row] = [
     # the body
     row("too large", 413, "Request body too large", "body_too_large", x="y" * BODY_LIMIT),
@@ -66,15 +73,15 @@ REFUSED: list[Row] = [
     row("group of a wrong type", 400, MISSING, "invalid_request", group=5),
     # the fields, in the contract's order
     *[row(f"priority {value!r}", 400, PRIORITY, "invalid_priority", priority=value)
-      for value in (0, -1, 2097153, 0.5, "1", True, [], {})],
+      for value in NO_PRIORITIES],
     raw("priority null", b'{"group":"default","function":"hello","contract":1,"priority":null}',
         400, PRIORITY, "invalid_priority"),
     *[row(f"function {value!r}", 400, "Missing or invalid function name", "invalid_function", value)
-      for value in (1, [], {}, True)],
+      for value in NO_FUNCTIONS],
     *[row(f"contract {value!r}", 400, "Missing or invalid contract", "invalid_contract", contract=value)
-      for value in ("1", True, 1.5, [], {})],
+      for value in NO_CONTRACTS],
     *[row(f"input {value!r}", 400, "Invalid input: must be an object", "invalid_input", input=value)
-      for value in ([], "x", 5, True)],
+      for value in NO_INPUTS],
     row("mode unknown", 400, "Invalid mode", "invalid_mode", mode="later"),
     row("webhook without url", 400, "Missing or invalid webhook.url for mode webhook",
         "invalid_webhook", mode="webhook"),

@@ -34,9 +34,9 @@ class Frame(NamedTuple):
     data: bytes
 
 
-def observed_answers() -> dict[str, Observed]:
-    """Return the answers of `observed-worker.txt` by the name of their request."""
-    text = (FOLDER / "observed-worker.txt").read_text("utf-8")
+def observed_answers(file: str = "observed-worker.txt") -> dict[str, Observed]:
+    """Return the answers that a file tells, by the name of their request."""
+    text = (FOLDER / file).read_text("utf-8")
     found: dict[str, Observed] = {}
     for block in text.split("\n--- "):
         name, _, rest = block.removeprefix("--- ").partition("\n")

@@ -24,11 +24,12 @@ def example(name: str) -> Function[..., object]:
     return found
 
 
-def context(channel: RecordingChannel, attempt: int = 1) -> Context:
+def context(channel: RecordingChannel, attempt: int = 1, *, streaming: bool = False) -> Context:
     """Return a context for a call."""
     return Context(
-        task_id="t-1", function="example", channel=channel, clock=ManualClock(), attempt=attempt
-    )
+        task_id="t-1", function="example", channel=channel, clock=ManualClock(), attempt=attempt,
+        streaming=streaming,
+    )  # fmt: skip
 
 
 def start(
@@ -36,7 +37,8 @@ def start(
 ) -> object:
     """Check an input and call the example with it."""
     called = example(name)
-    return called.start(called.check(value), context(channel or RecordingChannel(), attempt))
+    made = context(channel or RecordingChannel(), attempt, streaming=called.config.streaming)
+    return called.start(called.check(value), made)
 
 
 async def answer(
@@ -71,6 +73,13 @@ async def test_hello_greets() -> None:
     """The shape that the documents show."""
     assert await answer("hello", {"name": "Ada"}) == {"message": "Hello Ada!"}
     assert await answer("hello", {}) == {"message": "Hello World!"}
+
+
+async def test_hello_says_its_greeting_to_whoever_streams_it() -> None:
+    """`cabrank submit hello name=Ada --mode stream` has something to show."""
+    channel = RecordingChannel()
+    await answer("hello", {"name": "Ada"}, channel)
+    assert channel.pieces == ["Hello Ada!\n"]
 
 
 async def test_hello_stream_yields_lines() -> None:

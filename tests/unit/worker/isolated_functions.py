@@ -90,3 +90,19 @@ def talks(*, ctx: Context) -> dict[str, object]:
 def unencodable() -> object:
     """Returns what has no JSON form."""
     return object()
+
+
+@function(isolation="process")
+def logs(how: str, *, ctx: Context) -> str:
+    """Logs what collides with the names of a logger's own parameters, or has no UTF-8."""
+    if how == "names":
+        ctx.log.info("a line", level=3, event_name="e", prefix="p", self="s", text="t")
+    else:
+        ctx.log.info("lone \udcff", path="/tmp/\udcff")
+    return how
+
+
+@function(isolation="process")
+def emits_too_much(*, ctx: Context) -> None:
+    """Publishes an event that no message holds."""
+    ctx.emit("thing.happened", "x" * 100_000)

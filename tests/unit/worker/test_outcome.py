@@ -93,6 +93,7 @@ ERRORS = [
     (Silent(), "Silent", "Silent"),
     (Broken(), "Broken", "Broken"),
     (ValueError("x" * 10_000), "x" * outcome.MAX_MESSAGE_CHARS, "ValueError"),
+    (OSError("no /tmp/\udcff"), "no /tmp/\\udcff", "OSError"),  # a file name that is no UTF-8
 ]
 
 

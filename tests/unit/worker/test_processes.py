@@ -18,7 +18,9 @@ from tests.unit.worker.isolated_functions import (
     async_where,
     ayields,
     dies,
+    emits_too_much,
     exits,
+    logs,
     raises,
     spins,
     talks,
@@ -28,7 +30,7 @@ from tests.unit.worker.isolated_functions import (
 )
 from tests.unit.worker.workbench import Workbench, workbench
 from worker import Function
-from worker.processes import ProcessDied, ProcessPool
+from worker.processes import ProcessDied, ProcessPool, ProcessRun
 
 
 def _alive(pid: int) -> bool:
@@ -146,6 +148,42 @@ async def test_a_child_fails(
     assert outcome.failure.code == code
     assert outcome.failure.message.startswith(message)
     assert outcome.failure.error_type == error_type
+
+
+@pytest.mark.parametrize("how", ["names", "surrogates"])
+async def test_whatever_a_child_logs_its_attempt_goes_on(how: str) -> None:
+    """A field named like a parameter of ours, or a file name that is no UTF-8, ends no attempt."""
+    async with workbench(logs, limit=1) as bench:
+        with capture_logs():
+            assert await _run(bench, logs, json.dumps({"how": how}).encode()) == how
+
+
+async def test_an_event_that_is_too_large_is_the_function_s_failure_in_a_child_too() -> None:
+    """It is told at the call, and the slot is free."""
+    async with workbench(emits_too_much, limit=1) as bench:
+        with capture_logs():
+            sink, _ = bench.submit(emits_too_much)
+            outcome = await sink.end()
+    assert outcome.failure is not None
+    assert outcome.failure.error_type == "ContextMisuse"
+
+
+async def test_a_child_that_says_what_cannot_be_used_ends_its_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever goes wrong between worker and child, the slot comes back."""
+
+    async def broken(run: ProcessRun, message: object) -> None:
+        raise LookupError("a bug of ours")
+
+    monkeypatch.setattr(ProcessRun, "_relay", broken)
+    async with workbench(talks, limit=1) as bench:
+        with capture_logs():
+            sink, _ = bench.submit(talks, mode=Mode.STREAM)
+            outcome = await sink.end()
+        assert bench.processes.children == 0
+    assert outcome.failure is not None
+    assert outcome.failure.code == "internal_error"
 
 
 async def test_a_time_out_kills_the_child_and_what_it_started(tmp_path: Path) -> None:

@@ -379,6 +379,35 @@ async def test_a_context_tells_everything_in_order() -> None:
     assert json.loads(outcome.result) == "task-1 1 corr-1 {'k': 'v'}"
 
 
+@pytest.mark.parametrize("text", [b'{"n":1e999}', b'{"s":"\\ud800"}', b"[1"])
+async def test_odd_metadata_harms_nobody(text: bytes) -> None:
+    """What a caller attached is read when the function asks for it, inside its attempt."""
+    async with workbench(talks, hello, limit=1) as bench:
+        sink, _ = bench.try_submit(talks, mode=Mode.STREAM, metadata=text)
+        assert (await sink.end()).ok == (text != b"[1")
+        assert bench.engine.slots().used == 0
+
+
+async def test_code_that_cannot_be_started_gives_its_slot_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The machine is out of threads: the caller is told, and the code does not run later either."""
+    async with workbench(in_thread, blocks, limit=2) as bench:
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            sink, _ = bench.submit(blocks)
+        assert sink.outcomes[0].failure is not None
+        assert sink.outcomes[0].failure.code == "internal_error"
+        assert bench.engine.slots().used == 0
+        other, _ = bench.submit(in_thread, b'{"n":1}')
+        assert (await other.end()).ok
+        assert not Gates.entered.is_set()
+
+
 async def test_a_stream_that_raises_after_its_first_piece_harms_nobody() -> None:
     """The piece arrived, the failure is told, the worker goes on (fault 5)."""
     async with workbench(yields_then_fails, hello, limit=1) as bench:

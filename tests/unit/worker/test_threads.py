@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from tests.fakes.waiting import wait_until_sync
 from worker.threads import ThreadPool
 
@@ -28,6 +30,24 @@ def test_a_thread_is_used_again() -> None:
         pool.submit(lambda: names.append(threading.current_thread().name))
         wait_until_sync(lambda n=expected: len(names) == n, "the job has run")
     assert names == ["reused-1", "reused-1"]
+    pool.close()
+
+
+def test_a_job_whose_thread_cannot_start_is_not_run_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its submitter was told that it does not run."""
+    pool = ThreadPool("short")
+    ran: list[str] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            pool.submit(lambda: ran.append("refused"))
+    pool.submit(lambda: ran.append("taken"))
+    wait_until_sync(lambda: pool.idle == 1, "the thread is idle")
+    assert ran == ["taken"]
     pool.close()
 
 

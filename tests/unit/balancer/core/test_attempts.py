@@ -339,6 +339,8 @@ def test_a_lost_task_runs_again_if_it_may(
     rig.wait(2)  # it had its slot in time, so it may wait for the next one
     rig.report(B, free=1)
     assert rig.dispatched()[-1] == ("x", B)
+    assert rig.finish("x", B)
+    assert rig.end("x") == ("succeeded", "")
 
 
 def test_a_worker_that_stops_in_good_order_is_no_death() -> None:

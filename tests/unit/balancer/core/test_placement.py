@@ -128,6 +128,7 @@ def test_stale_ranks_are_swept_out() -> None:
     for free in [1, 2] * (5 * SLACK):
         second.ledger.report(SlotReport(available=free, limit=100))
         ranking.update(second)
+        assert best(ranking) == "a"
     assert len(ranking) <= 2 * 2 + SLACK + 1
 
 

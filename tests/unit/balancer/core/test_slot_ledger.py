@@ -82,6 +82,7 @@ def test_a_new_link_counts_from_zero() -> None:
     ledger = opened(3)
     ledger.take()
     ledger.load()
+    ledger.report(SlotReport(seen=1, available=2, limit=10))
     ledger.reopen(SlotReport(available=2, limit=4, used=2, maintenance=False))
     assert (ledger.free, ledger.limit, ledger.used, ledger.maintenance) == (2, 4, 2, False)
     ledger.report(SlotReport(seen=0, available=1, limit=4, maintenance=True))

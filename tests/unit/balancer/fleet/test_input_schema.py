@@ -36,7 +36,10 @@ SCHEMA: dict[str, object] = {
         (b'{"ms":0}', "Value for param: ms must be >= 1"),
         (b'{"ms":1,"name":"a"}', "Length of param: name must be >= 2"),
         (b'{"ms":1,"name":"abcdef"}', "Length of param: name must be <= 5"),
-        (b'{"ms":1,"name":"AB"}', "Invalid format for param: name, does not match pattern ^[a-z]+$"),
+        (
+            b'{"ms":1,"name":"AB"}',
+            "Invalid format for param: name, does not match pattern ^[a-z]+$",
+        ),
         (b'{"ms":1,"kind":"c"}', 'Invalid value for param: kind, expected one of ["a", "b"]'),
         (b'{"ms":1,"count":1.5}', "Invalid type for param: count, expected integer"),
         (b'{"ms":1,"count":"x"}', "Invalid type for param: count, expected number"),

@@ -48,7 +48,9 @@ def test_failures_keep_their_meaning(status: int, body: bytes, code: str, http: 
 
 def test_a_stream_that_was_refused_with_200_is_a_refusal() -> None:
     """Andera refuses a stream with status 200 (fault 8); ours is not fooled."""
-    outcome = outcome_of_reply(200, b'{"error":"Function \'fail\' does not support streaming"}', stream=True)
+    outcome = outcome_of_reply(
+        200, b'{"error":"Function \'fail\' does not support streaming"}', stream=True
+    )
     assert outcome.status is TaskStatus.FAILED
     assert outcome.failure is not None
     assert outcome.failure.status == 400

@@ -21,7 +21,7 @@ PIECES = [
 ]
 EVENTS = [
     Chunk(1, "one\n"),
-    Progress(2, done=1, total=2),
+    Progress(2, fraction=0.5, done=1, total=2),
     Chunk(3, b"\x00\x01"),
     Chunk(4, {"n": 1}),
 ]
