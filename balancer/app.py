@@ -8,6 +8,7 @@ keep what is durable), commit, close. A second signal ends it now.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -140,7 +141,8 @@ class Balancer:
             settings=self.settings, version=SOFTWARE, ids=self._ids, clock=self._clock,
             acceptance=acceptance,
         )  # fmt: skip
-        runner = EdgeRunner(build(apis), self._ids, shutdown_timeout_s=1.0)
+        self.app = build(apis)
+        runner = EdgeRunner(self.app, self._ids, shutdown_timeout_s=1.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         assert runner.server is not None
@@ -223,6 +225,9 @@ async def serve(settings: BalancerSettings) -> int:
     except BaseException:
         await balancer.failed()
         raise
+    # What is here now stays: the collector need not look at it again with every full collection.
+    gc.collect()
+    gc.freeze()
     print(f"listening on {balancer.url} (keys in {KEYS_DIRECTORY}/)", flush=True)
     await stopping.wait()
     log = Log("balancer")

@@ -196,7 +196,7 @@ class Engine:
 
     def worker_facts(self, facts: WorkerFacts) -> None:
         """Take changed facts."""
-        self._scheduler.worker_facts(facts)
+        self._scheduler.worker_facts(facts, self._clock.monotonic())
 
     def reported(self, worker: WorkerId, report: SlotReport) -> None:
         """Take a report of slots."""
@@ -249,7 +249,7 @@ class Engine:
 
     def retire(self, worker: WorkerId) -> None:
         """Give a worker no new task."""
-        self._scheduler.retire(worker)
+        self._scheduler.retire(worker, self._clock.monotonic())
 
     def reinstate(self, worker: WorkerId) -> None:
         """Give a retired worker tasks again."""

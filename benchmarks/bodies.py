@@ -43,7 +43,7 @@ def run(plan: Plan) -> Section:
 def _judged(seen: dict[str, list[Sample]], names: list[str]) -> Section:
     title = f"Small calls at {RATE:,.0f}/s beside bodies of 1 and 10 MB, in and out"
     columns = ("system", "p50 ms", "p99 ms", "p50 beside", "p99 beside", "p99 rises")
-    table = Table(title, columns)
+    table = Table(title, columns, ratios=("p99 rises",))
     section = Section("bodies", [table])
     for name in names:
         alone, beside = seen[f"{name}|alone"], seen[f"{name}|beside"]

@@ -62,7 +62,7 @@ def run(plan: Plan) -> Section:
 def _judged(section: Section, seen: dict[str, list[Pair]], count: int) -> Section:
     title = f"{count:,} durable tasks (theirs on a Redis that keeps nothing on disk)"
     columns = ("system", "accepted/s", "done/s", "ours: accepted", "ours: done")
-    table = Table(title, columns)
+    table = Table(title, columns, ratios=columns[3:])
     section.tables.append(table)
     for name, pairs in seen.items():
         accepted, done = ([pair[n] for pair in pairs] for n in (0, 1))

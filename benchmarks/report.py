@@ -16,10 +16,18 @@ Cell = str | float | int | None
 
 @dataclass(slots=True)
 class Table:
-    """Rows under a title; floats are rounded for the reader and kept whole in the JSON."""
+    """Rows under a title; floats are rounded for the reader and kept whole in the JSON.
+
+    Attributes:
+        title: says what was measured.
+        columns: their names; the first holds what was measured.
+        ratios: the columns that may be quoted, because they compare within the run.
+        rows: a cell a column.
+    """
 
     title: str
     columns: tuple[str, ...]
+    ratios: tuple[str, ...] = ()
     rows: list[tuple[Cell, ...]] = field(default_factory=list[tuple[Cell, ...]])
 
     def add(self, *cells: Cell) -> None:

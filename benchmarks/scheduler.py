@@ -5,7 +5,8 @@
 A decision is a whole task as the core sees it: submitted, dispatched, finished, and its slot reported
 free. Two cases, interleaved, medians of the rounds: 10 workers with nothing waiting; and a large
 fleet of which every slot is taken while a large backlog waits. The second must reach half of the
-first. Tasks are made outside of the measured time: their making is the edge's work.
+first. Tasks are made outside of the measured time: their making is the edge's work. It is the
+processor's time that counts, so that whoever else uses the machine matters less.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class Bench:
         outcomes = [Outcome(TaskStatus.SUCCEEDED) for _ in range(BATCH)]
         scheduler, sent, reports = self.scheduler, self.shell.sent, self.shell.reports
         now_s = self.now_s
-        began = time.perf_counter()
+        began = time.process_time()
         for task, outcome in zip(tasks, outcomes, strict=True):
             scheduler.submit(task, now_s)
             worker, token = sent.popleft()
@@ -132,7 +133,7 @@ class Bench:
             report = reports[worker]
             report.available += 1
             scheduler.reported(worker, report, now_s)
-        took_s = time.perf_counter() - began
+        took_s = time.process_time() - began
         self.now_s += 0.05
         scheduler.tick(self.now_s)
         return BATCH / took_s
@@ -169,7 +170,9 @@ def run(plan: Plan) -> Section:
     command = [sys.executable, "-m", "benchmarks.scheduler", "--json", *options]
     with Child("the scheduler alone", command, folder=ROOT) as child:
         found = json.loads(child.wait(LONG_S))
-    table = Table("The scheduler alone", ("fleet", "decisions/s", "of the small one"))
+    table = Table(
+        "The scheduler alone", ("fleet", "decisions/s", "of the small"), ("of the small",)
+    )
     table.add("10 workers, none waiting", found["small"], 1.0)
     share = found["large"] / found["small"]
     table.add(f"{workers:,} workers, {waiting:,} waiting", found["large"], share)

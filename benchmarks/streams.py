@@ -36,9 +36,8 @@ def run(plan: Plan) -> Section:
             for system, path in ((bare, "/stream"), (direct, "/task"), (fleet, "/task"))
         }
         seen = interleaved(max(3, plan.rounds // 2), turns)
-        table = Table(
-            f"{STREAMS} streams at once, {count} pieces each", ("system", "pieces/s", "of bare")
-        )
+        title = f"{STREAMS} streams at once, {count} pieces each"
+        table = Table(title, ("system", "pieces/s", "of bare"), ratios=("of bare",))
         for name, rates in seen.items():
             table.add(name, median(rates), ratio(rates, seen[bare.name]))
         section.tables.append(table)

@@ -91,7 +91,7 @@ def _table(callers: int, seen: dict[str, list[Turn]]) -> Table:
         "CPU µs/call",
         "generator",
     )
-    table = Table(f"Throughput, {callers} callers", columns)
+    table = Table(f"Throughput, {callers} callers", columns, ratios=("of bare",))
     bare = [turn.sample.rate for turn in seen[f"{BARE}|{callers}"]]
     for key, turns in seen.items():
         name, at = key.split("|")

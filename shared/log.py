@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import logging
 import sys
 from collections import deque
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -279,16 +281,29 @@ def _keep_in(ring: LogRing) -> Processor:
 
 def _json_renderer() -> Processor:
     def encode(event: dict[str, object], **_: object) -> str:
-        return msgspec.json.encode(event).decode()
+        try:
+            return msgspec.json.encode(event).decode()
+        except UnicodeEncodeError:  # a lone surrogate, as in a file name that is no UTF-8: escaped
+            return json.dumps(event, default=str, separators=(",", ":"))
 
     return structlog.processors.JSONRenderer(serializer=encode)
 
 
 def _console_renderer(colors: bool) -> Processor:
     # The plain formatter, because the rich one shows local variables, and they may be secrets.
-    return structlog.dev.ConsoleRenderer(
+    console = structlog.dev.ConsoleRenderer(
         colors=colors, exception_formatter=structlog.dev.plain_traceback
     )
+
+    def render(logger: object, method: str, event: EventDict) -> str:
+        # What a peer said may stand in a line: it must not look like another, or move the cursor.
+        for name, value in event.items():
+            if isinstance(value, str):
+                lines = value.split("\n") if name == "exception" else (value,)
+                event[name] = "\n".join(map(one_line, lines))
+        return str(console(logger, method, event))
+
+    return render
 
 
 class _Lines:
@@ -300,10 +315,16 @@ class _Lines:
 
     def msg(self, line: str) -> None:
         """Write a line."""
-        self._out.write(f"{line}\n")
-        self._out.flush()
+        _write(self._out, f"{line}\n")
 
     debug = info = warning = error = critical = exception = msg
+
+
+def _write(out: TextIO, text: str) -> None:
+    """Write to the stream; one that cannot be written (closed, full) must not end what goes on."""
+    with suppress(OSError, ValueError):
+        out.write(text)
+        out.flush()
 
 
 def _lines_to(out: TextIO) -> Callable[..., _Lines]:
@@ -345,9 +366,7 @@ class _BatchWriter:
         self._scheduled = False
         waiting, self._waiting = self._waiting, deque()
         skipped, self._skipped = self._skipped, 0
-        if waiting and not self._out.closed:
-            self._out.write("".join(f"{self._text(entry)}\n" for entry in waiting))
-            self._out.flush()
+        _write(self._out, "".join(f"{self._text(entry)}\n" for entry in waiting))
         if skipped:
             Log("log").event("log.skipped", count=skipped)
 
@@ -377,4 +396,5 @@ def _route_stdlib(level: int) -> None:
     for handler in [each for each in root.handlers if isinstance(each, _StdlibBridge)]:
         root.removeHandler(handler)
     root.addHandler(_StdlibBridge())
-    root.setLevel(level)
+    # Only libraries log by it. At debug they write headers and frames: keys and inputs in clear.
+    root.setLevel(max(level, logging.INFO))

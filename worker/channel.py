@@ -122,8 +122,7 @@ class AttemptChannel:
 
     def emit_encoded(self, name: str, data: bytes) -> None:
         """Do the same with JSON text."""
-        if len(data) + len(name) > MAX_EVENT_BYTES:
-            raise ContextMisuse(f"an event has at most {MAX_EVENT_BYTES} bytes; '{name}' has more")
+        check_event(name, data)
         if len(self._events) >= MAX_WAITING_EVENTS:
             raise ContextMisuse(f"more than {MAX_WAITING_EVENTS} events were emitted at once")
         self._events.append((name, data))
@@ -211,3 +210,13 @@ class AttemptChannel:
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def check_event(name: str, data: bytes) -> None:
+    """Refuse an event that no message of the link holds.
+
+    Raises:
+        ContextMisuse: it is too large.
+    """
+    if len(data) + len(name) > MAX_EVENT_BYTES:
+        raise ContextMisuse(f"an event has at most {MAX_EVENT_BYTES} bytes; '{name}' has more")

@@ -289,7 +289,12 @@ class WorkerEngine:
             self.ended(attempt, Outcome(TaskStatus.FAILED, failure=error.failure))
             return
         self.journal.began(attempt, raw)
-        self._runner.start(self, attempt, values, raw)
+        try:
+            self._runner.start(self, attempt, values, raw)
+        except Exception as error:
+            # No thread is left, or a bug of ours: it costs this attempt, not a slot or a whole link.
+            _log.exception("an attempt could not be started", error, task_id=attempt.task_id)
+            self.ended(attempt, failed("internal_error"))
 
     def stop(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Decide an attempt and end its code; False when it was decided before."""

@@ -8,21 +8,23 @@ because signal handlers and many native libraries want it.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NoReturn, cast
 
-import msgspec
 import structlog
 
 from shared.errors import CabrankError, FunctionError
 from shared.log import Log, correlation_id
+from shared.redaction import redacted
 from shared.system import SystemClock
 from worker.authoring.context import Context, as_piece
 from worker.authoring.discovery import FunctionAddress, load_function
 from worker.authoring.task_function import Kind
+from worker.channel import check_event
 from worker.child_protocol import (
     LENGTH_BYTES,
     Emitted,
@@ -39,7 +41,6 @@ from worker.child_protocol import (
 )
 from worker.outcome import encode_json, encode_piece, raised, returned
 from worker.processes import ProcessPool
-from worker.runner import metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator, MutableMapping
@@ -111,7 +112,8 @@ class _Child:
 
     def log(self, _logger: object, method: str, event: MutableMapping[str, object]) -> NoReturn:
         """Hand a log line to the worker, whose log it belongs to; a processor for structlog."""
-        self.send(Logged(method, msgspec.json.encode(event, enc_hook=repr)))
+        plain = redacted(event, log_input=bool(event.get("log_input", False)))
+        self.send(Logged(method, json.dumps(plain).encode()))
         raise structlog.DropEvent
 
     def _load(self, address: Address) -> Function[..., object]:
@@ -170,7 +172,9 @@ class _ChildChannel:
 
     def emit(self, name: str, data: JsonValue) -> None:
         """Publish an event."""
-        self._child.send(Emitted(name, encode_json(data)))
+        encoded = encode_json(data)
+        check_event(name, encoded)
+        self._child.send(Emitted(name, encoded))
 
 
 def _context(function: Function[..., object], job: Start, channel: _ChildChannel) -> Context:
@@ -182,7 +186,7 @@ def _context(function: Function[..., object], job: Start, channel: _ChildChannel
         clock=clock,
         attempt=job.attempt,
         attempt_token=job.token,
-        metadata=metadata_of(job.metadata),
+        metadata=job.metadata,
         correlation_id=job.correlation_id,
         deadline_s=None if job.remaining is None else clock.monotonic() + job.remaining,
         streaming=function.config.streaming,

@@ -68,7 +68,12 @@ def message_of(error: BaseException) -> str:
         text = str(error)
     except Exception:  # an author's own __str__ may be broken
         text = ""
-    return text[:MAX_MESSAGE_CHARS] or type(error).__name__
+    return _unicode(text[:MAX_MESSAGE_CHARS]) or type(error).__name__
+
+
+def _unicode(text: str) -> str:
+    """Return a text that every encoder takes: file names that are no UTF-8 come as lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def encode_piece(value: PieceValue) -> tuple[PieceKind, bytes]:

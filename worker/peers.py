@@ -8,7 +8,9 @@ over any number of links; `Peers` keeps them and the outbox; a link itself is `w
                            has not acknowledged are offered again
     it stays away          after its resume window its sync and stream attempts are cancelled; the
                            durable ones go on, for whichever balancer says Hello next
-    it is back, new boot   the callers of the old boot are gone: the same, at once
+    it is back after that  it is told what was given up: it may have noticed the cut later than we
+                           did, and what no Welcome names counts as never begun and is run again
+    it is back, new boot   the callers of the old boot are gone: all theirs ends at once, untold
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from worker.facts import WorkerFacts
     from worker.session import LinkSession
 
+# How long a balancer that is away is remembered. Longer than any of its own windows (RESUME_WINDOW,
+# STALL_WINDOW): afterwards it has given up the attempts itself.
+FORGET_S = 120.0
 FACTS_INTERVAL_S = 5.0  # how old the load of the machine may get at a balancer
 
 _log = Log("worker")
@@ -60,7 +65,7 @@ class Identity:
 class Peer:
     """A balancer; the owner of the attempts that it dispatched."""
 
-    __slots__ = ("_outbox", "away_since_s", "boot", "id", "session", "window_s")
+    __slots__ = ("_outbox", "away_since_s", "boot", "gone_s", "id", "session", "window_s")
 
     def __init__(self, balancer_id: str, outbox: Outbox) -> None:
         self.id = balancer_id
@@ -70,6 +75,7 @@ class Peer:
         self.away_since_s: float | None = (
             None  # None while a link is there, or after it was given up
         )
+        self.gone_s: float | None = None  # since when no link is there
         self._outbox = outbox
 
     def piece(self, attempt: Attempt, piece: Piece) -> None:
@@ -146,6 +152,8 @@ class Peers:
                 self.give_up(peer)
             if peer.session is not None:
                 peer.session.tick(now_s)
+            if peer.gone_s is not None and now_s - peer.gone_s >= FORGET_S:
+                self.outbox.drop_transient(peer.id)
             if (
                 peer.session is None
                 and peer.away_since_s is None
@@ -183,9 +191,10 @@ class Peers:
             peer.session.leave("replaced", "the balancer has opened another link")
         if peer.boot and peer.boot != hello.boot_id:
             self.give_up(peer)
+            self.outbox.drop_transient(peer.id)
         peer.boot = hello.boot_id
         peer.window_s = hello.resume_window
-        peer.away_since_s = None
+        peer.away_since_s = peer.gone_s = None
         peer.session = session
         return peer
 
@@ -193,11 +202,10 @@ class Peers:
         """Note that a link is over; its balancer may resume on another one."""
         if peer.session is session:
             peer.session = None
-            peer.away_since_s = self.engine.clock.monotonic()
+            peer.away_since_s = peer.gone_s = self.engine.clock.monotonic()
 
     def give_up(self, peer: Peer) -> None:
-        """Cancel the sync and stream attempts of a balancer and drop their results."""
-        dropped = self.outbox.drop_transient(peer.id)
+        """Cancel the sync and stream attempts of a balancer; it is told so if it comes back."""
         stopped = [
             attempt
             for attempt in self.engine.attempts()
@@ -205,10 +213,9 @@ class Peers:
         ]
         for attempt in stopped:
             self.engine.stop(attempt, cancelled())
-        if dropped or stopped:
-            _log.warning(
-                "gave a balancer up", balancer=peer.id, attempts=len(stopped), results=dropped
-            )
+            self.outbox.put(_entry(peer, attempt, cancelled()))
+        if stopped:
+            _log.warning("gave a balancer up", balancer=peer.id, attempts=len(stopped))
 
     def acknowledge(self, tokens: list[str]) -> None:
         """Forget results that are in safe hands."""
@@ -291,7 +298,21 @@ class Peers:
         return durable and not linked
 
     def _left_something(self, peer: Peer) -> bool:
-        return any(attempt.owner is peer for attempt in self.engine.attempts())
+        if any(attempt.owner is peer for attempt in self.engine.attempts()):
+            return True
+        return bool(self.outbox.select(lambda each: each.balancer == peer.id and not each.durable))
+
+
+def _entry(peer: Peer, attempt: Attempt, outcome: Outcome) -> Entry:
+    """Return an outcome as the outbox keeps it."""
+    return Entry(
+        _finished(attempt, outcome),
+        outcome.result,
+        balancer=peer.id,
+        durable=attempt.durable,
+        attempt=attempt.attempt,
+        function=attempt.function,
+    )
 
 
 def _finished(attempt: Attempt, outcome: Outcome) -> Finished:

@@ -9,6 +9,7 @@ the last one has left, and the pipe in between fills up.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -39,7 +40,7 @@ from worker.child_protocol import (
     frame,
     read_from_child,
 )
-from worker.core.execution import cancelled
+from worker.core.execution import cancelled, failed
 from worker.outcome import failed_elsewhere
 
 if TYPE_CHECKING:
@@ -291,6 +292,12 @@ class ProcessRun:
             outcome = await self._run(child)
         except (ProcessDied, OSError) as error:
             outcome = failed_elsewhere(str(error), "ProcessDied")
+        except Exception as error:  # a bug of ours; the child may be in the middle of anything
+            _log.exception("a process for functions was misread", error)
+            outcome = failed("internal_error")
+            if self._child is not None:
+                await self._pool.discard(self._child)
+                self._child = None
         if self._child is not None:
             await self._release(self._child)
         self._host.ended(self._attempt, outcome)
@@ -361,8 +368,10 @@ def _outcome_of(message: Raised) -> Outcome:
 def _relay_log(message: FromChild) -> None:
     """Write a line of a child's log into the worker's."""
     if isinstance(message, Logged):
-        fields = cast("dict[str, object]", msgspec.json.decode(message.fields))
+        # By the standard library, which reads lone surrogates and NaN too.
+        fields = cast("dict[str, object]", json.loads(message.fields))
         text = str(fields.pop("event", ""))
+        fields.pop("level", None)  # a line has one of its own; the same as in the worker's process
         if "exception" in fields:
             fields["traceback"] = fields.pop("exception")
         Log("function").write(_LEVELS.get(message.level, message.level), text, fields)

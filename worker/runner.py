@@ -18,8 +18,6 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
-import msgspec
-
 from shared.errors import TaskCancelled
 from shared.log import correlation_id
 from worker.authoring.context import Context, ContextMisuse, as_piece
@@ -114,7 +112,7 @@ class Runner:
             clock=self._clock,
             attempt=attempt.attempt,
             attempt_token=attempt.token,
-            metadata=metadata_of(attempt.metadata),
+            metadata=attempt.metadata,  # decoded when asked for, so by the function
             correlation_id=attempt.correlation_id,
             deadline_s=attempt.stop_s,
             streaming=attempt.definition.config.streaming,
@@ -158,14 +156,6 @@ class _ThreadRun:
 
     def stop(self) -> None:
         """Do nothing: the channel, which the engine stops, wakes the thread if it waits there."""
-
-
-def metadata_of(text: bytes | None) -> dict[str, object] | None:
-    """Return the metadata of a task for its context."""
-    if text is None:
-        return None
-    value: object = msgspec.json.decode(text)
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {"value": value}
 
 
 def _talks(function: Function[..., object]) -> bool:

@@ -45,16 +45,21 @@ class ThreadPool:
         return self._idle
 
     def submit(self, job: Job) -> None:
-        """Run a job, which must not raise, in an idle thread or a new one."""
+        """Run a job, which must not raise, in an idle thread or a new one.
+
+        Raises:
+            RuntimeError: the system has no thread left; the job is not run.
+        """
         with self._lock:
             grow = self._idle == 0
             if not grow:
                 self._idle -= 1
-        self._queue.put(job)
         if grow:
-            self._started += 1
-            name = f"{self._name}-{self._started}"
+            # Before the job is queued: whoever is told that it does not run must be able to trust that.
+            name = f"{self._name}-{self._started + 1}"
             threading.Thread(target=self._work, name=name, daemon=True).start()
+            self._started += 1
+        self._queue.put(job)
 
     def close(self) -> None:
         """Let threads end: idle ones now, busy ones after their job, stuck ones with the process."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from balancer.api.openapi_routes import OTHER_PATHS, SCHEMAS
 from shared.edge import openapi
-from shared.edge.openapi import JsonObject, errors, ref, task_body
+from shared.edge.openapi import CORRELATION_ID, JsonObject, errors, json_kinds, ref, task_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ _CODES = (
     "invalid_webhook", "invalid_field", "invalid_params", "group_not_found", "contract_not_found",
     "function_not_found", "streaming_not_supported", "no_worker_available", "queue_full",
     "queue_timeout", "function_error", "timeout", "worker_lost", "cancelled", "store_unavailable",
-    "shutting_down",
+    "shutting_down", "request_timeout", "result_too_large", "worker_unreachable",
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def document(workers: Iterable[FleetWorker], version: str) -> JsonObject:
 
 def _of_group(body: JsonObject, group: str) -> JsonObject:
     properties = cast("JsonObject", body["properties"])
-    only = {"const": group, "description": "Needed when several groups host the function."}
+    only = {"enum": [group, None], "description": "Needed when several groups host the function."}
     return {**body, "properties": {**properties, "group": only}}
 
 
@@ -73,23 +73,13 @@ def _post_task(bodies: list[JsonObject]) -> JsonObject:
                 "name": "x-wr-auth", "in": "header", "schema": {"type": "string"},
                 "description": "Key of a plain HTTP worker.",
             },
-            {
-                "name": "x-correlation-id", "in": "header",
-                "schema": {"type": "string", "maxLength": 128},
-                "description": "Returned, logged and passed on; made when absent.",
-            },
+            CORRELATION_ID,
             {
                 "name": "Prefer", "in": "header", "schema": {"type": "string"},
                 "description": "`respond-async`: 202 at once, the result is kept.",
             },
         ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": schema},
-                "application/msgpack": {"schema": schema},
-            },
-        },
+        "requestBody": {"required": True, "content": json_kinds(schema)},
         "responses": {"200": _RESULT, "202": _ACCEPTED, **errors(_CODES)},
     }  # fmt: skip
 
@@ -105,9 +95,9 @@ _SECURITY: JsonObject = {
 _RESULT: JsonObject = {
     "description": "sync: the result. stream: the pieces.",
     "content": {
-        "application/json": {"schema": ref("Result")},
+        **json_kinds(ref("Result")),
         "text/plain": {"schema": {"type": "string"}},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": {},
         "application/x-ndjson": {"schema": {"type": "string"}},
     },
 }
@@ -115,5 +105,5 @@ _RESULT: JsonObject = {
 _ACCEPTED: JsonObject = {
     "description": "Committed to the store.",
     "headers": {"Location": {"schema": {"type": "string"}, "description": "/tasks/{id}"}},
-    "content": {"application/json": {"schema": ref("Accepted")}},
+    "content": json_kinds(ref("Accepted")),
 }

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from shared.edge.openapi import JsonObject, answer, errors, operation, query, ref
+from balancer.api.task_pages import LARGEST_PAGE, MAX_CURSOR
+from shared.edge.openapi import (
+    LOG_LINES,
+    LOG_QUERY,
+    JsonObject,
+    answer,
+    errors,
+    operation,
+    query,
+    ref,
+)
 from shared.task import Mode, Origin
 from shared.task_state import TaskStatus
 
@@ -45,7 +55,8 @@ SCHEMAS: JsonObject = {
             "result": {},
             "error": _TEXT,
             "code": _TEXT,
-            "metadata": {},
+            "details": {"type": "array", "items": {"type": "object"}},
+            "metadata": {"type": ["object", "null"]},
             "origin": {"enum": [str(origin) for origin in Origin]},
             "correlation_id": _TEXT,
             "webhook": {
@@ -78,6 +89,11 @@ SCHEMAS: JsonObject = {
             "contractValid": {"type": "boolean"},
             "contractMismatchReason": _TEXT,
             "problem": _TEXT,
+            "stuck": {"type": "integer"},
+            "retired": {"const": True},
+            "workerId": _TEXT,
+            "version": _TEXT,
+            "latency_ms": {"type": "number"},
         },
     },
 }
@@ -116,13 +132,18 @@ OTHER_PATHS: JsonObject = {
     "/tasks": _get(
         "listTasks",
         "List tasks, newest first",
-        {**answer("A page.", schema=_TASKS), **errors(["unauthorized", "invalid_field"])},
+        {
+            **answer("A page.", schema=_TASKS),
+            **errors(["unauthorized", "invalid_field", "store_unavailable"]),
+        },
         parameters=[
-            query("status", "string", "Only tasks in this state."),
+            query(
+                "status", "string", "Only tasks in this state.", enum=[str(s) for s in TaskStatus]
+            ),
             query("function", "string", "Only tasks of this function."),
             query("group", "string", "Only tasks of this group."),
-            query("limit", "integer", "Tasks on a page, 1 to 1000."),
-            query("cursor", "string", "The `next` of the page before."),
+            query("limit", "integer", "Tasks on a page.", minimum=1, maximum=LARGEST_PAGE),
+            query("cursor", "string", "The `next` of the page before.", maxLength=MAX_CURSOR),
         ],
     ),
     "/tasks/{id}": _get(
@@ -130,7 +151,7 @@ OTHER_PATHS: JsonObject = {
         "Show a task",
         {
             **answer("The task.", schema=ref("TaskRecord")),
-            **errors(["unauthorized", "task_not_found"]),
+            **errors(["unauthorized", "task_not_found", "store_unavailable"]),
         },
         parameters=[_TASK_ID],
     ),
@@ -138,8 +159,8 @@ OTHER_PATHS: JsonObject = {
         "resumeStream",
         "Take up an SSE stream after `Last-Event-ID`",
         {
-            **answer("The events that are left.", "text/event-stream", _TEXT),
-            **errors(["unauthorized", "task_not_found"]),
+            **answer("The events that are left.", "text/event-stream"),
+            **errors(["unauthorized", "task_not_found", "not_found"]),
         },
         parameters=[_TASK_ID, {"name": "Last-Event-ID", "in": "header", "schema": _TEXT}],
     ),
@@ -148,7 +169,7 @@ OTHER_PATHS: JsonObject = {
         "Cancel a task that has not ended",
         {
             **answer("Cancelled.", schema={"type": "object"}),
-            **errors(["unauthorized", "task_not_found", "task_finished"]),
+            **errors(["unauthorized", "task_not_found", "task_finished", "store_unavailable"]),
         },
         parameters=[_TASK_ID],
     ),
@@ -169,7 +190,9 @@ OTHER_PATHS: JsonObject = {
         "Order a worker into maintenance; the order outlives its restart",
         {
             **answer("Ordered.", schema=_SWITCHED),
-            **errors(["unauthorized", "worker_not_found", "worker_unreachable"]),
+            **errors(
+                ["unauthorized", "worker_not_found", "worker_unreachable", "store_unavailable"]
+            ),
         },
         parameters=[_WORKER_ID],
     ),
@@ -178,7 +201,9 @@ OTHER_PATHS: JsonObject = {
         "End a worker's maintenance",
         {
             **answer("Ordered.", schema=_SWITCHED),
-            **errors(["unauthorized", "worker_not_found", "worker_unreachable"]),
+            **errors(
+                ["unauthorized", "worker_not_found", "worker_unreachable", "store_unavailable"]
+            ),
         },
         parameters=[_WORKER_ID],
     ),
@@ -191,24 +216,17 @@ OTHER_PATHS: JsonObject = {
     "/logs": _get(
         "logs",
         "Show the last lines of the log, oldest first",
-        {
-            **answer("The lines.", schema={"type": "object"}),
-            **errors(["unauthorized", "invalid_field"]),
-        },
-        parameters=[
-            query("limit", "integer", "At most so many lines, the newest."),
-            query("level", "string", "debug, info, warn or error: this level and above."),
-            query("since", "string", "Only lines after this ISO 8601 time."),
-            query("task_id", "string", "Only lines of this task."),
-            query("follow", "string", "`sse`: go on with new lines as server-sent events."),
-        ],
+        LOG_LINES,
+        parameters=LOG_QUERY,
     ),
     "/metrics": _get(
         "metrics",
         "Tell the metrics, for Prometheus",
         {**answer("Text.", "text/plain", _TEXT), **_CLOSED},
     ),
-    "/openapi": _get("openapi", "This document", {**answer("OpenAPI 3.1."), **_CLOSED}),
+    "/openapi": _get(
+        "openapi", "This document", {**answer("OpenAPI 3.1.", "application/json"), **_CLOSED}
+    ),
     "/docs": _get(
         "docs",
         "Show this document in Swagger UI",

@@ -146,7 +146,7 @@ class Directory:
             return
         pool = shape.pool
         worker.shape = None
-        worker.rank = None
+        shape.idle.leave(worker)
         del shape.workers[worker.id]
         del pool.workers[worker.id]
         for lane in shape.lanes:

@@ -125,7 +125,3 @@ class LaneHeads:
             fresh = listed[lane] = (task.request.priority, task.seq, lane)
             heapreplace(heap, fresh)
         return None
-
-    def leave(self, lane: Lane) -> None:
-        """Take out a lane that the shape no longer serves."""
-        self._listed.pop(lane, None)

@@ -1,8 +1,8 @@
 """Sync and stream tasks as `GET /tasks` shows them: those that run, and the last that ended.
 
-They live in memory only, without inputs, and a long result is left out: what is shown must not cost
-more than what is done. A finished task keeps its `LiveTask`, so remembering costs the hot path one
-deque append; records are made when somebody looks.
+They live in memory only, without inputs, and what is long is left out: what is shown must not cost
+more than what is done. A finished task keeps its `LiveTask`, but not its sink, which may hold a
+stream; so remembering costs the hot path one deque append, and records are made when somebody looks.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from shared.ids import Token, WorkerId
 from shared.task import AttemptRecord, TaskRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from balancer.core.live_task import LiveTask
     from shared.ids import TaskId
-    from shared.task import Outcome
+    from shared.task import Outcome, Piece
 
 KEPT = 10_000  # contract §1: the last 10,000 sync and stream tasks
 KEPT_RESULT = (
     4096  # bytes; 10,000 results of this size are 40 MB, about what the rest of them costs
 )
+KEPT_DETAILS = 16  # problems of one input; a worker tells up to 10,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,19 @@ class WallClock:
     def at(self, mono_s: float) -> datetime:
         """Return the wall clock time of a monotonic one."""
         return self.wall + timedelta(seconds=mono_s - self.mono_s)
+
+
+class _Gone:
+    """The sink of a task that has ended: nobody is told anything any more."""
+
+    def piece(self, piece: Piece) -> None:
+        """Drop a piece."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Drop an end."""
+
+
+_GONE = _Gone()
 
 
 class Finished:
@@ -66,26 +82,32 @@ class RecentTasks:
     def add(self, task: LiveTask, outcome: Outcome, finished_s: float) -> None:
         """Remember a task that just ended; the oldest is forgotten past the bound."""
         task.request.input = b""
+        task.sink = _GONE
         if outcome.result is not None and len(outcome.result) > KEPT_RESULT:
             outcome = replace(outcome, result=None)  # the caller's answer still holds the other one
+        elif outcome.failure is not None and len(outcome.failure.details) > KEPT_DETAILS:
+            few = outcome.failure.details[:KEPT_DETAILS]
+            outcome = replace(outcome, failure=replace(outcome.failure, details=few))
         self._by_id[task.id] = Finished(task, outcome, finished_s)
         self._by_age.append(task.id)
         if len(self._by_age) > self._kept:
             del self._by_id[self._by_age.popleft()]
 
+    def __iter__(self) -> Iterator[Finished]:
+        return iter(self._by_id.values())
+
     def get(self, task_id: TaskId) -> TaskRecord | None:
         """Return the record of a finished task, or None when it is not among the last."""
         kept = self._by_id.get(task_id)
-        return (
-            None
-            if kept is None
-            else record_of(kept.task, self._clock, kept.outcome, kept.finished_s)
-        )
+        return None if kept is None else self.record(kept)
+
+    def record(self, kept: Finished) -> TaskRecord:
+        """Return what callers see of a remembered task."""
+        return record_of(kept.task, self._clock, kept.outcome, kept.finished_s)
 
     def newest(self) -> list[TaskRecord]:
         """Return every remembered task, newest first."""
-        found = (self._by_id[task_id] for task_id in reversed(self._by_age))
-        return [record_of(k.task, self._clock, k.outcome, k.finished_s) for k in found]
+        return [self.record(self._by_id[task_id]) for task_id in reversed(self._by_age)]
 
     def __len__(self) -> int:
         return len(self._by_age)

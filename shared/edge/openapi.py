@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
+from shared.edge.limits import MAX_ATTEMPTS, MAX_SECONDS, MAX_WEBHOOK_HEADERS, MAX_WEBHOOK_URL
 from shared.errors import CODES
+from shared.log_ring import LEVELS
 from shared.task import PRIORITY_FIRST, PRIORITY_LAST, Mode
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 JsonObject = dict[str, object]
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]")  # what OpenAPI allows in names of components
+_JSON_KINDS = ("application/json", "application/msgpack")  # the second when `Accept` asks for it
 
 
 def ref(name: str) -> JsonObject:
@@ -29,8 +32,13 @@ def ref(name: str) -> JsonObject:
 
 
 def json_body(name: str) -> JsonObject:
-    """Return the content of an answer that is JSON of a named schema."""
-    return {"content": {"application/json": {"schema": ref(name)}}}
+    """Return the content of an answer that is JSON of a named schema, or the same as msgpack."""
+    return {"content": json_kinds(ref(name))}
+
+
+def json_kinds(schema: JsonObject) -> JsonObject:
+    """Return both media types in which a JSON value comes and goes."""
+    return {kind: {"schema": schema} for kind in _JSON_KINDS}
 
 
 def operation(summary: str, responses: JsonObject, **more: object) -> JsonObject:
@@ -38,33 +46,49 @@ def operation(summary: str, responses: JsonObject, **more: object) -> JsonObject
     return {"summary": summary, "responses": responses, **more}
 
 
-def answer(description: str, kind: str = "application/json", schema: object = None) -> JsonObject:
-    """Return the response 200."""
-    return {"200": {"description": description, "content": {kind: {"schema": schema or {}}}}}
+def answer(description: str, kind: str = "", schema: JsonObject | None = None) -> JsonObject:
+    """Return the response 200: of one media type, else JSON or msgpack."""
+    content = {kind: {"schema": schema} if schema else {}} if kind else json_kinds(schema or {})
+    return {"200": {"description": description, "content": content}}
 
 
-def query(name: str, kind: str, description: str) -> JsonObject:
-    """Return a parameter of the query."""
-    return {"name": name, "in": "query", "schema": {"type": kind}, "description": description}
+def query(name: str, kind: str, description: str, **more: object) -> JsonObject:
+    """Return a parameter of the query; `more` belongs to its schema."""
+    return {
+        "name": name,
+        "in": "query",
+        "schema": {"type": kind, **more},
+        "description": description,
+    }
 
 
 def task_body(spec: FunctionSpec, contract: int, schemas: JsonObject) -> JsonObject:
-    """Return the body that calls one function; its schema's definitions go to `schemas`."""
+    """Return the body that calls one function; its schema's definitions go to `schemas`.
+
+    An omitted or null `input` is `{}`, so it must be there when a parameter must.
+    """
     modes = [str(mode) for mode in Mode if spec.streaming or mode is not Mode.STREAM]
     body = cast("JsonObject", SCHEMAS["Task"])
     common = cast("JsonObject", body["properties"])
+    given = _moved(spec, schemas)
+    required = ["function", "contract"]
+    if given.get("required"):
+        required.append("input")
+    elif given.get("type") == "object":
+        given["type"] = ["object", "null"]
     return {
         "title": spec.name,
         "description": spec.description,
         "type": "object",
-        "required": ["function", "contract"],
+        "required": required,
         "properties": {
             **common,
             "function": {"const": spec.name},
             "contract": {"const": contract},
-            "input": _moved(spec, schemas),
+            "input": given,
             "mode": {"enum": modes, "default": "sync"},
         },
+        **_HOOK_IS_NEEDED,
     }
 
 
@@ -109,6 +133,49 @@ def errors(codes: Iterable[str]) -> JsonObject:
     }
 
 
+_HOOK_IS_NEEDED: JsonObject = {
+    "if": {"required": ["mode"], "properties": {"mode": {"const": "webhook"}}},
+    "then": {"required": ["webhook"]},
+}
+
+_SECONDS: JsonObject = {
+    "type": ["number", "null"],
+    "exclusiveMinimum": 0,
+    "maximum": MAX_SECONDS,
+}
+
+CORRELATION_ID: JsonObject = {
+    "name": "x-correlation-id",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "Returned and logged: its visible ASCII, 128 characters at most; made when absent.",
+}
+
+LOG_QUERY: list[JsonObject] = [
+    query("limit", "integer", "At most so many lines, the newest.", minimum=1, maximum=999_999_999),
+    query("level", "string", "This level and above.", enum=[*LEVELS, "warning"]),
+    query("since", "string", "Only lines after this ISO 8601 time.", format="date-time"),
+    query("task_id", "string", "Only lines of this task."),
+    query("follow", "string", "Go on with new lines as server-sent events.", enum=["sse"]),
+]
+
+LOG_LINES: JsonObject = {
+    "200": {
+        "description": "The lines; with `follow`, an event each without end.",
+        "content": {
+            **json_kinds(
+                {
+                    "type": "object",
+                    "required": ["logs"],
+                    "properties": {"logs": {"type": "array", "items": {"type": "string"}}},
+                }
+            ),
+            "text/event-stream": {},
+        },
+    },
+    **errors(["unauthorized", "invalid_field", "queue_full"]),
+}
+
 SCHEMAS: JsonObject = {
     "Task": {
         "type": "object",
@@ -116,7 +183,7 @@ SCHEMAS: JsonObject = {
         "properties": {
             "function": {"type": "string"},
             "contract": {"type": "integer"},
-            "input": {"type": "object"},
+            "input": {"type": ["object", "null"]},
             "priority": {
                 "type": "number",
                 "minimum": PRIORITY_FIRST,
@@ -126,24 +193,38 @@ SCHEMAS: JsonObject = {
             },
             "mode": {"enum": [str(mode) for mode in Mode], "default": "sync"},
             "webhook": ref("Webhook"),
-            "group": {"type": "string", "description": "Ignored by a worker."},
-            "timeout_s": {"type": "number", "exclusiveMinimum": 0, "description": "Of one run."},
-            "deadline_s": {
-                "type": "number",
-                "exclusiveMinimum": 0,
-                "description": "Of the whole call, waiting included.",
+            "group": {"type": ["string", "null"], "description": "Ignored by a worker."},
+            "timeout_s": {**_SECONDS, "description": "Of one run."},
+            "deadline_s": {**_SECONDS, "description": "Of the whole call, waiting included."},
+            "max_attempts": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_ATTEMPTS},
+            "metadata": {
+                "type": ["object", "null"],
+                "description": "Returned, never interpreted.",
             },
-            "max_attempts": {"type": "integer", "minimum": 1},
-            "metadata": {"type": "object", "description": "Returned, never interpreted."},
         },
+        **_HOOK_IS_NEEDED,
     },
     "Webhook": {
         "type": "object",
         "required": ["url"],
         "properties": {
-            "url": {"type": "string", "format": "uri"},
-            "headers": {"type": "object", "additionalProperties": {"type": "string"}},
-            "envelope": {"type": "boolean", "default": False},
+            "url": {
+                "type": "string",
+                "format": "uri",
+                "pattern": "^https?://",
+                "maxLength": MAX_WEBHOOK_URL,
+            },
+            "headers": {
+                "type": ["object", "null"],
+                "maxProperties": MAX_WEBHOOK_HEADERS,
+                "propertyNames": {"pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"},
+                "additionalProperties": {
+                    "type": "string",
+                    "pattern": "^[^\\x00-\\x08\\x0a-\\x1f\\x7f]*$",
+                },
+                "description": "Not those of the connection, nor Host and Content-Length.",
+            },
+            "envelope": {"type": ["boolean", "null"], "default": False},
         },
     },
     "Result": {

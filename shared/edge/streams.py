@@ -149,6 +149,11 @@ class StreamSink:
         return self._count > 0
 
     @property
+    def held_bytes(self) -> int:
+        """Return the bytes of the events that are held: unread, and sent but kept."""
+        return self._pending_bytes + self._kept_bytes
+
+    @property
     def overrun(self) -> Failure | None:
         """Return why the producer counts as broken, when it does."""
         return self._overrun
@@ -303,8 +308,9 @@ class StreamReader:
             self._sink.written()
 
     def leave(self) -> None:
-        """Say that the connection is gone."""
+        """Say that the connection is gone; after the end of the stream it only lets go."""
         self._sink.leave(self)
+        self.notify = _nothing  # the shell's: sink and connection would keep each other alive
 
     @property
     def done(self) -> bool:

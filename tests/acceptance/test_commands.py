@@ -10,8 +10,9 @@ from importlib.metadata import version
 import psutil
 import pytest
 
+from cabrank import Client
 from tests.fakes.hook_receiver import HookReceiver
-from tests.fakes.processes import FUNCTIONS, LB_KEY, PATIENCE_S, Bench, Running, cabrank
+from tests.fakes.processes import FUNCTIONS, LB_KEY, PATIENCE_S, QUICK, Bench, Running, cabrank
 from tests.fakes.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
@@ -23,79 +24,59 @@ async def ended_well(process: Running) -> str:
     return process.text()
 
 
-async def up(bench: Bench) -> tuple[Running, str]:
-    """Start a fleet by `cabrank up`; return it and its address when it is ready."""
-    options = ("--port", "0", "--worker-port", "0", "--slots", "2", "--functions", str(FUNCTIONS))
-    process = bench.start(
-        "up", cabrank("up", *options, "--workers", "2", "--store", "sqlite:///up.db"),
-        WORKER_DISCOVERY_INTERVAL="50",
-    )  # fmt: skip
-    await wait_until(lambda: "Ready: balancer" in process.text(), "the fleet is ready", PATIENCE_S)
-    return process, process.text().partition("Ready: balancer ")[2].partition(",")[0]
+def children(process: Running) -> list[psutil.Process]:
+    """Return what a process has started."""
+    return psutil.Process(process.pid).children()
 
 
-def children(process: Running) -> dict[int, str]:
-    """Return the command lines of a process's children, by pid."""
-    return {each.pid: " ".join(each.cmdline()) for each in psutil.Process(process.pid).children()}
-
-
-async def test_up_starts_a_fleet_that_submit_and_workers_talk_to(
+async def test_up_runs_a_fleet_that_submit_and_workers_talk_to(
     bench: Bench, hooks: HookReceiver
 ) -> None:
-    """Three modes from a shell; the fleet as a table and as JSON; Ctrl-C ends every process."""
-    process, url = await up(bench)
-    family = children(process)
-    assert len(family) == 3
-    here = {"CABRANK_URL": url}
-    gate = ("note", f"folder={bench.folder}")
-    stream = ("drip", f"folder={bench.folder}", "name=stream")
+    """Three modes from a shell, the fleet as JSON; what dies is started again; Ctrl-C ends them all."""
+    options = ("--port", "0", "--worker-port", "0", "--slots", "2", "--functions", str(FUNCTIONS))
+    up = bench.start("up", cabrank("up", *options, "--store", "sqlite:///up.db"), QUICK)
+    url = up.ready()
     bench.open_gate("stream")
-    texts = await asyncio.gather(
+    folder = f"folder={bench.folder}"
+    called, streamed, handed, fleet, told = await asyncio.gather(
         *(
-            ended_well(bench.start(f"typed-{n}", cabrank(*argv), **here))
+            ended_well(bench.start(f"typed-{n}", cabrank(*argv), {"CABRANK_URL": url}))
             for n, argv in enumerate(
                 [
-                    ("submit", *gate, "name=sync", "--json"),
-                    ("submit", *stream, "--mode", "stream"),
-                    ("submit", *gate, "name=hook", "--webhook", hooks.url(), "--json"),
+                    ("submit", "note", folder, "name=sync", "--json"),
+                    ("submit", "drip", folder, "name=stream", "--mode", "stream"),
+                    ("submit", "note", folder, "name=hook", "--webhook", hooks.url(), "--json"),
                     ("workers", "--json"),
-                    ("workers",),
                     ("--version",),
                 ]
             )
         )
     )
-    called, streamed, handed, fleet, table, told = texts
     assert json.loads(called)["name"] == "sync"
     assert streamed == "first\nlast\n"
-    shown = json.loads(fleet)
-    assert [(each["status"], each["slots"]["limit"]) for each in shown] == [("ready", 2)] * 2
-    assert all(each["id"] in table for each in shown)
+    assert [(each["status"], each["slots"]["limit"]) for each in json.loads(fleet)] == [
+        ("ready", 2),
+        ("ready", 2),
+    ]
     assert told == f"cabrank {version('cabrank')}\n"
     await wait_until(lambda: hooks.received, "the webhook comes")
     assert json.loads(handed)["task_id"] in hooks.received[0].headers["webhook-id"]
 
-    process.send(signal.SIGINT)
-    assert await process.ended() == 0
-    assert not any(psutil.pid_exists(pid) for pid in family)
-
-
-async def test_up_starts_again_what_dies(bench: Bench) -> None:
-    """A worker that is killed is said to be, and is back on its port with its slots."""
-    process, url = await up(bench)
-    pid = next(pid for pid, argv in children(process).items() if " worker " in argv)
-    psutil.Process(pid).kill()
-    await wait_until(lambda: "by SIGKILL" in process.text(), "the death is told")
+    killed = next(each for each in children(up) if "worker" in each.cmdline())
+    killed.kill()
+    await wait_until(lambda: "by SIGKILL" in up.text(), "the death is told")
+    await wait_until(lambda: len(children(up)) == 3, "its successor is started")
 
     async def ready() -> bool:
-        reply = await bench.request("GET", "/workers", url=url)
-        workers = reply.json["workers"]
-        assert isinstance(workers, list)
-        return [each["status"] for each in workers] == ["ready", "ready"]  # pyright: ignore[reportUnknownVariableType]
+        async with Client(url, key=LB_KEY) as client:
+            return [each.status for each in await client.workers()] == ["ready", "ready"]
 
-    await wait_until(lambda: len(children(process)) == 3, "its successor is started")
     await wait_until(ready, "both workers are ready", PATIENCE_S)
-    assert pid not in children(process)
+
+    family = children(up)
+    up.send(signal.SIGINT)
+    assert await up.ended() == 0
+    assert not any(each.is_running() for each in family)
 
 
 async def test_a_command_that_fails_says_so_by_its_code(bench: Bench) -> None:

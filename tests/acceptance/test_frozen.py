@@ -17,6 +17,7 @@ pytestmark = pytest.mark.acceptance
 
 # Silence is noticed early; how long it may last is each test's own matter.
 HEARTBEATS = {"WS_HEARTBEAT_INTERVAL": "100", "WS_HEARTBEAT_TIMEOUT": "300"}
+SHORT_STALL = {**HEARTBEATS, "STALL_WINDOW": "1000"}
 
 
 async def counted(bench: Bench, metric: str) -> float:
@@ -35,7 +36,7 @@ def of_pid(workers: list[Running], pid: int) -> tuple[Running, Running]:
 
 async def test_a_frozen_worker_gets_nothing_and_goes_on_when_thawed(bench: Bench) -> None:
     """A silence shorter than STALL_WINDOW loses nothing: others serve, its own call ends well."""
-    _, workers = await bench.fleet(2, slots=2, **HEARTBEATS)
+    _, workers = await bench.fleet(2, slots=2, settings=HEARTBEATS)
     call = asyncio.create_task(bench.call("hold", "call"))
     [began] = await bench.told("call")
     frozen, other = of_pid(workers, began.pid)
@@ -58,7 +59,7 @@ async def test_a_worker_that_stays_frozen_is_lost_and_its_late_result_refused(
     bench: Bench, hooks: HookReceiver
 ) -> None:
     """After STALL_WINDOW the task runs elsewhere; what the thawed worker brings then changes nothing."""
-    _, workers = await bench.fleet(2, slots=2, STALL_WINDOW="1000", **HEARTBEATS)
+    _, workers = await bench.fleet(2, slots=2, settings=SHORT_STALL)
     task_id = await bench.submit("freeze_once", "task", hooks.url())
     lost, retried = await bench.told("task", times=2)
     frozen, other = of_pid(workers, lost.pid)
@@ -89,7 +90,7 @@ async def test_a_balancer_that_was_frozen_declares_nobody_lost(
     bench: Bench, hooks: HookReceiver
 ) -> None:
     """It slept, not they: even a window that ran out meanwhile begins again, and everything ends well."""
-    balancer, workers = await bench.fleet(2, slots=2, STALL_WINDOW="1000", **HEARTBEATS)
+    balancer, workers = await bench.fleet(2, slots=2, settings=SHORT_STALL)
     held = asyncio.create_task(bench.call("hold", "held"))
     [began] = await bench.told("held")
     silent, other = of_pid(workers, began.pid)

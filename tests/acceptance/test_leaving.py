@@ -54,7 +54,7 @@ async def test_a_reader_that_leaves_in_mid_stream_cancels_its_task(bench: Bench)
 
 async def test_an_event_stream_waits_for_its_reader_to_come_back(bench: Bench) -> None:
     """A reader that was cut off goes on after the last event it saw; one that stays away cancels."""
-    _, [worker] = await bench.fleet(slots=2, RESUME_GRACE="1500")
+    _, [worker] = await bench.fleet(slots=2, settings={"RESUME_GRACE": "1500"})
     headers = {**AS_CLIENT, "Accept": "text/event-stream"}
     async with aiohttp.ClientSession() as session:
         for name in ("back", "gone"):

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.clean_clone import clone_into, install_into
 from tests.fakes.hook_receiver import HookReceiver
-from tests.fakes.processes import AUTH_KEY, LB_KEY, PATIENCE_S, Bench, Running
+from tests.fakes.processes import AUTH_KEY, DEFAULTS, LB_KEY, PATIENCE_S, QUICK, Bench, Running
 from tests.fakes.readme import placed, readme_blocks, readme_code
 from tests.fakes.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 
 HOOK = "http://127.0.0.1:9000/done"  # as README.md has it
-QUICK = {"WORKER_DISCOVERY_INTERVAL": "50"}
 
 
 class Reader(Bench):
@@ -27,23 +26,26 @@ class Reader(Bench):
 
     Args:
         clone: where they are.
+        name: of their logs.
     """
 
-    def __init__(self, clone: Path) -> None:
+    def __init__(self, clone: Path, name: str) -> None:
         super().__init__(clone)
         self.keys = {"PATH": f"{clone}/.venv/bin{os.pathsep}{os.environ['PATH']}"}
+        self._name = name
         self._typed = 0
 
-    def types(self, line: str, **variables: str) -> Running:
+    def types(self, line: str, settings: Mapping[str, str] = DEFAULTS) -> Running:
         """Start a line of a shell."""
         self._typed += 1
-        return self.start(
-            f"typed-{self._typed}", ("bash", "-euo", "pipefail", "-c", line), **variables
-        )
+        shell = ("bash", "-euo", "pipefail", "-c", line)
+        return self.start(f"{self._name}-{self._typed}", shell, settings)
 
-    async def sees(self, line: str, timeout_s: float = PATIENCE_S, **variables: str) -> str:
+    async def sees(
+        self, line: str, settings: Mapping[str, str] = DEFAULTS, timeout_s: float = PATIENCE_S
+    ) -> str:
         """Return what a line of a shell prints, which must end well."""
-        typed = self.types(line, **variables)
+        typed = self.types(line, settings)
         code = await typed.ended(timeout_s)
         assert code == 0, f"{line} ended with {code}:\n{typed.text()}"
         return typed.text()
@@ -57,10 +59,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def reader(clone: Path) -> Iterator[Reader]:
-    """Return a new user in the clone."""
-    reader = Reader(clone)
+@contextmanager
+def new_reader(clone: Path, name: str) -> Generator[Reader]:
+    """Have a new user in a clone while the context lasts."""
+    reader = Reader(clone, name)
     try:
         yield reader
     finally:
@@ -69,14 +71,18 @@ def reader(clone: Path) -> Iterator[Reader]:
 
 
 @pytest.fixture
-async def fleet(reader: Reader) -> AsyncIterator[str]:
-    """Start a fleet of the examples as `make run` does, on free ports; return its address."""
-    line = "cabrank up --port 0 --worker-port 0 --functions examples/functions"
-    up = reader.types(f"exec {line}", **QUICK)
-    await wait_until(lambda: "Ready: balancer" in up.text(), "the fleet is ready", PATIENCE_S)
-    yield up.text().partition("Ready: balancer ")[2].partition(",")[0]
-    up.send(signal.SIGINT)
-    assert await up.ended() == 0
+def reader(clone: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
+    """Return a new user in the clone."""
+    with new_reader(clone, str(request.node.name)) as reader:
+        yield reader
+
+
+@pytest.fixture(scope="module")
+def fleet(clone: Path) -> Iterator[str]:
+    """Run a fleet of the examples as `make run` does, on free ports; return its address."""
+    with new_reader(clone, "fleet") as operator:
+        line = "exec cabrank up --port 0 --worker-port 0 --functions examples/functions --store memory://"
+        yield operator.types(line, QUICK).ready()
 
 
 @pytest.mark.timeout(120)
@@ -84,7 +90,7 @@ async def test_make_run_does_real_work_in_all_three_modes(reader: Reader) -> Non
     """Its checks hold, it leaves with 0, and it leaves nothing running and no file but the keys."""
     make = readme_code("Try it", "sh").splitlines()[0].partition("#")[0].strip()
     assert make == "make run"
-    shown = await reader.sees(f"{make} ARGS='--exit --port 0 --worker-port 0'", 100)
+    shown = await reader.sees(f"{make} ARGS='--exit --port 0 --worker-port 0'", timeout_s=100)
     assert "Installing" not in shown  # the mark counted: nothing was installed over it
     checked = shown.partition("── Checked")[2].strip().splitlines()
     assert len(checked) >= 8
@@ -139,7 +145,7 @@ async def test_the_three_modes_work_in_python(
 
     line = "cabrank submit hello name=Ada --mode stream"
     assert f"`{line}`" in (reader.folder / "README.md").read_text()
-    assert await reader.sees(line, CABRANK_URL=fleet) == "Hello Ada!\n"
+    assert await reader.sees(line, {"CABRANK_URL": fleet}) == "Hello Ada!\n"
 
 
 async def test_a_fleet_runs_a_function_of_ones_own(reader: Reader) -> None:
@@ -160,15 +166,15 @@ async def test_a_fleet_runs_a_function_of_ones_own(reader: Reader) -> None:
     reader.balancer = reader.types(f"exec {placed(balancer, here)}")
     await reader.balancer.listening()
     await reader.ready(*workers)
-    shown = await reader.sees(table, CABRANK_URL=reader.url)
+    shown = await reader.sees(table, {"CABRANK_URL": reader.url})
     assert first.id in shown
     assert second.id in shown
 
-    task = {"function": "resize", "contract": 1, "input": {"url": "http://example.org/a.png"}}
+    picture: dict[str, object] = {"url": "http://example.org/a.png"}
+    task = {"function": "resize", "contract": 1, "input": picture}
     done = (await reader.request("POST", "/task", task)).json
     assert done["result"] == {"url": "http://example.org/a.png", "width": 800}
-    task["input"] = {"url": "http://example.org/a.png", "width": 4001}
-    wrong = await reader.request("POST", "/task", task)
+    wrong = await reader.request("POST", "/task", {**task, "input": {**picture, "width": 4001}})
     assert (wrong.status, wrong.json["code"]) == (400, "invalid_params")
     assert "width" in str(wrong.json["error"])
 

@@ -1,4 +1,4 @@
-"""What must not start does not start, and says why."""
+"""What must not start does not start, and says why; keys are made where they may be."""
 
 from __future__ import annotations
 
@@ -35,10 +35,31 @@ async def test_nothing_but_loopback_is_served_without_keys(bench: Bench) -> None
     assert not (bench.folder / ".cabrank").exists()
 
 
+async def test_on_loopback_keys_are_made_once_and_their_place_is_told(bench: Bench) -> None:
+    """Both processes share them, in files that only their owner reads; given keys make none."""
+    given = bench.start("given", cabrank("balancer", "--port", "0", "--store", "memory://"))
+    await given.listening()
+    assert "keys in" not in given.text()
+    assert not (bench.folder / ".cabrank").exists()
+
+    bench.keys = {}
+    worker, balancer = bench.start_worker(), bench.start_balancer()
+    for process in (worker, balancer):
+        await process.listening()
+        assert "(keys in .cabrank/)" in process.text()
+    made = {each.name: each for each in (bench.folder / ".cabrank").iterdir()}
+    assert made.keys() == {"auth_key", "lb_auth_key"}
+    assert {each.stat().st_mode & 0o777 for each in made.values()} == {0o600}
+    key = made["lb_auth_key"].read_text()
+    assert (await bench.request("GET", "/workers", key=key)).status == 200
+    assert (await bench.request("GET", "/workers", key="another")).status == 401
+    assert key not in worker.text() + balancer.text()
+
+
 async def test_a_bad_value_and_a_taken_port_stop_the_start(bench: Bench) -> None:
     """One line says which variable, which value, and what is expected; no traceback."""
     running = bench.start_worker("first")
-    bad = bench.start("bad", cabrank("balancer"), RESUME_WINDOW="soon")
+    bad = bench.start("bad", cabrank("balancer"), {"RESUME_WINDOW": "soon"})
     await running.listening()
     taken = bench.start_worker("taken", port=running.port)
     assert await bad.ended() == REFUSED

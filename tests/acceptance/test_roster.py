@@ -25,7 +25,7 @@ async def roster_problem(bench: Bench) -> str | None:
 
 async def test_a_worker_that_is_added_gets_tasks(bench: Bench) -> None:
     """Its URL in workers.json is all it takes; nothing is restarted."""
-    _, [first] = await bench.fleet(slots=1, **AS_SHIPPED)
+    _, [first] = await bench.fleet(slots=1, settings=AS_SHIPPED)
     second = bench.start_worker("second", slots=1)
     busy = asyncio.create_task(bench.call("hold", "busy"))
     await bench.told("busy")
@@ -41,7 +41,7 @@ async def test_a_worker_that_is_added_gets_tasks(bench: Bench) -> None:
 
 async def test_a_worker_that_is_removed_finishes_what_it_runs(bench: Bench) -> None:
     """It gets nothing new, its task ends well, and only then it is forgotten."""
-    _, [leaving, staying] = await bench.fleet(2, slots=2, **AS_SHIPPED)
+    _, [leaving, staying] = await bench.fleet(2, slots=2, settings=AS_SHIPPED)
     calls = [asyncio.create_task(bench.call("hold", name)) for name in ("a", "b")]
     began = {each.pid: each.name for each in [*await bench.told("a"), *await bench.told("b")]}
     bench.list(staying)
@@ -67,10 +67,10 @@ async def test_a_broken_file_keeps_the_last_good_list(bench: Bench) -> None:
     balancer, [worker] = await bench.fleet()
     bench.write_list('["http://127.0.0.1:1", ')
 
-    async def noticed() -> str | None:
-        return await roster_problem(bench)
+    async def noticed() -> bool:
+        return "not JSON" in (await roster_problem(bench) or "")
 
-    assert "not JSON" in await wait_until(noticed, "/health tells of the broken file", RELOAD_S)
+    await wait_until(noticed, "/health tells of the broken file", RELOAD_S)
     assert "roster.broken" in balancer.text()
     assert (await bench.call("note", "meanwhile")).status == 200
     assert list(await bench.workers()) == [worker.id]

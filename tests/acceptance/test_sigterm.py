@@ -29,9 +29,13 @@ async def test_a_worker_that_is_told_to_stop_finishes_its_call_first(bench: Benc
     assert [each.name for each in bench.ledger()] == ["call"]
 
 
-async def test_a_balancer_that_is_told_to_stop_answers_its_callers_first(bench: Bench) -> None:
-    """New calls are refused with 503, the old ones answered, and it leaves with 0."""
+async def test_a_balancer_that_is_told_to_stop_answers_its_callers_first(
+    bench: Bench, hooks: HookReceiver
+) -> None:
+    """New calls are refused with 503, the old ones answered; what is durable goes on without it."""
     balancer, _ = await bench.fleet()
+    task_id = await bench.submit("hold", "task", hooks.url())
+    await bench.told("task")
     call = asyncio.create_task(bench.call("hold", "call"))
     await bench.told("call")
     balancer.send(signal.SIGTERM)
@@ -45,13 +49,19 @@ async def test_a_balancer_that_is_told_to_stop_answers_its_callers_first(bench: 
     assert (await call).status == 200
     assert await balancer.ended() == 0
 
+    bench.open_gate("task")
+    await bench.told("task", "end")
+    await bench.start_balancer(port=balancer.port).listening()
+    async with bench.client() as client:
+        assert (await client.wait(task_id, 20)).status == "succeeded"
+    assert sorted(each.name for each in bench.ledger()) == ["call", "task"]
+
 
 async def test_what_does_not_end_in_its_grace_is_left_behind_and_run_again(
     bench: Bench, hooks: HookReceiver
 ) -> None:
     """TERMINATION_GRACE over, both leave with 0; the durable task runs again and spends no attempt."""
-    quick = {"TERMINATION_GRACE": "200"}
-    balancer, [worker] = await bench.fleet(**quick)
+    balancer, [worker] = await bench.fleet(settings={"TERMINATION_GRACE": "200"})
     task_id = await bench.submit("hold", "long", hooks.url())
     await bench.told("long")
 

@@ -31,7 +31,7 @@ async def test_a_full_disk_stops_what_is_durable_and_nothing_else(
     bench: Bench, hooks: HookReceiver
 ) -> None:
     """Submits get 503 with Retry-After, calls are answered, and nothing that was accepted is lost."""
-    balancer, _ = await bench.fleet(LOG_LEVEL="error")
+    balancer, _ = await bench.fleet(settings={"LOG_LEVEL": "error"})
     early = await bench.submit("hold", "early", hooks.url("/early"))
     await bench.told("early")
 
@@ -48,15 +48,18 @@ async def test_a_full_disk_stops_what_is_durable_and_nothing_else(
 
     limit_files(balancer.pid, resource.RLIM_INFINITY)
 
-    async def accepted() -> str | None:
+    late: list[str] = []
+
+    async def accepted() -> bool:
         reply = await bench.call(
             "note", "late", mode="webhook", webhook={"url": hooks.url("/late")}
         )
-        return str(reply.json["task_id"]) if reply.status == 202 else None
+        late.extend([str(reply.json["task_id"])] if reply.status == 202 else [])
+        return bool(late)
 
-    late = await wait_until(accepted, "the store takes tasks again", 20)
+    await wait_until(accepted, "the store takes tasks again", 20)
     async with bench.client() as client:
-        ended = [await client.wait(task_id, 20) for task_id in (early, late)]
+        ended = [await client.wait(task_id, 20) for task_id in (early, *late)]
     assert [task.status for task in ended] == ["succeeded", "succeeded"]
     await wait_until(lambda: len(hooks.received) >= 2, "both webhooks come")
     assert sorted(each.path for each in hooks.received) == ["/early", "/late"]

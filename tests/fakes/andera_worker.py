@@ -39,6 +39,10 @@ class AnderaWorker:
         used: calls that run.
         looks: questions to /health.
         keys: keys of tasks that it takes.
+        calls: functions by name.
+        pieces: streams by name.
+        functions: what /health says about them, when that is not to be made from their names.
+        system: what it tells of its machine.
     """
 
     def __init__(self, lb_key: str, *, limit: int = 2) -> None:
@@ -56,6 +60,7 @@ class AnderaWorker:
         self.calls: dict[str, Call] = {"hello": _hello, "fail": _fail, "short": _short}
         self.pieces: dict[str, list[str]] = {"streamy": ["Hello ", "World!\n"]}
         self.functions: list[JsonObject] = []
+        self.system: JsonObject = {"uptime": 1.5, "usedMemoryPercent": 2, "cpuLoad": 0.5}
         self._lb_key = lb_key
         self._runners: list[web.AppRunner] = []
         self._sockets: set[web.WebSocketResponse] = set()
@@ -111,7 +116,7 @@ class AnderaWorker:
         whole: JsonObject = {
             "status": self._status(), "group": "default", "contract": 1,
             "websocketPort": self._socket_port, "functions": functions, "services": [],
-            "tags": {"model": "m1"}, "slots": self._slot_numbers(), "system": {"uptime": 1.5},
+            "tags": {"model": "m1"}, "slots": self._slot_numbers(), "system": self.system,
         }  # fmt: skip
         return web.json_response(whole)
 
@@ -206,7 +211,7 @@ class AnderaWorker:
                 await asyncio.sleep(TELL_S)
                 told: JsonObject = {
                     "status": self._status(), "slots": self._slot_numbers(),
-                    "system": {"uptime": 2.5}, "services": [],
+                    "system": self.system, "services": [],
                 }  # fmt: skip
                 await socket.send_str(json.dumps(told))
 

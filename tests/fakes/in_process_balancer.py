@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 import msgspec
@@ -18,6 +19,10 @@ from shared.log_ring import LogRing
 from shared.system import SystemClock
 from tests.fakes.in_process_worker import AUTH_KEY, LB_KEY
 from tests.fakes.waiting import wait_until
+
+if TYPE_CHECKING:
+    from shared.clock import Clock
+    from tests.fakes.tcp_proxy import TcpProxy
 
 AS_CLIENT = {"Authorization": LB_KEY}
 
@@ -158,6 +163,11 @@ def write_workers(file: Path, *entries: object) -> None:
     draft.rename(file)
 
 
+def client_session() -> aiohttp.ClientSession:
+    """Return a session of a patient client."""
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+
+
 async def _in_chunks(data: bytes) -> AsyncIterator[bytes]:
     half = len(data) // 2
     yield data[:half]
@@ -179,33 +189,70 @@ def balancer_settings(directory: Path, **settings: object) -> BalancerSettings:
     return BalancerSettings(_env_file=None, **given)  # pyright: ignore[reportCallIssue]
 
 
-async def start_balancer(directory: Path, *entries: object, **settings: object) -> Balancer:
-    """Start a balancer over these workers; the caller stops it."""
+async def start_balancer(
+    directory: Path, *entries: object, clock: Clock | None = None, ring: LogRing | None = None,
+    **settings: object,
+) -> Balancer:  # fmt: skip
+    """Start a balancer over these workers; the caller stops it.
+
+    Args:
+        directory: where its files are.
+        entries: of workers.json.
+        clock: the machine's unless another one is given.
+        ring: the last lines of its log.
+        settings: over the defaults.
+    """
     values = balancer_settings(directory, **settings)
     write_workers(values.workers_file, *entries)
-    clock = SystemClock()
-    balancer = Balancer(values, LogRing(clock), clock)
+    clock = clock or SystemClock()
+    balancer = Balancer(values, ring or LogRing(clock), clock)
     await balancer.start()
     return balancer
 
 
 @asynccontextmanager
 async def running_balancer(
-    directory: Path, *entries: object, linked: int | None = None, **settings: object
-) -> AsyncGenerator[RunningBalancer]:
+    directory: Path, *entries: object, linked: int | None = None, clock: Clock | None = None,
+    ring: LogRing | None = None, **settings: object,
+) -> AsyncGenerator[RunningBalancer]:  # fmt: skip
     """Run a balancer while the context lasts.
 
     Args:
         directory: where its files are.
         entries: of workers.json.
         linked: how many workers must be ready before the test goes on; None for all of them.
+        clock: the machine's unless another one is given.
+        ring: the last lines of its log.
         settings: over the defaults.
     """
-    balancer = await start_balancer(directory, *entries, **settings)
+    balancer = await start_balancer(directory, *entries, clock=clock, ring=ring, **settings)
     try:
-        async with aiohttp.ClientSession() as session:
+        async with client_session() as session:
             running = RunningBalancer(balancer, session, balancer.settings.workers_file)
             await running.linked(len(entries) if linked is None else linked)
             yield running
     finally:
         await balancer.stop()
+
+
+async def crash(balancer: Balancer, database: Path, network: TcpProxy) -> Path:
+    """End a balancer as `kill -9` does, as far as anybody else can see.
+
+    Its links break without a word, and what was on the disk at that moment is all that is left: a
+    copy of it, because the rest of this process goes on and would tidy up.
+
+    Args:
+        balancer: whose links go through `network` and whose store is `database`.
+        database: the SQLite file.
+        network: is cut; the caller heals it.
+
+    Returns:
+        the copy.
+    """
+    network.cut()
+    left = database.parent / "left"
+    left.mkdir()
+    for file in database.parent.glob(f"{database.name}*"):
+        shutil.copy(file, left)
+    await balancer.failed()
+    return left / database.name

@@ -22,19 +22,23 @@ import aiohttp
 import psutil
 
 from cabrank import Client
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import wait_until, wait_until_sync
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ROOT / "tests/acceptance/functions"
 START_S = 30.0  # a cold start on a busy machine
 PATIENCE_S = 20.0  # for what takes a moment on a quiet machine
 LISTENING = re.compile(r"^listening on (http://\S+)", re.MULTILINE)
+READY = re.compile(r"Ready: balancer (http://\S+),")
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
 LB_KEY = "acceptance-lb-key"
 AUTH_KEY = "acceptance-auth-key"
+DEFAULTS: Mapping[str, str] = {}  # settings as they are shipped
+# Looks that are quick make tests that are quick; what is promised does not depend on them.
+QUICK = {"WORKER_DISCOVERY_INTERVAL": "50", "RESUME_WINDOW": "500"}
 
 
-def environment(**variables: str) -> dict[str, str]:
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return what a process is given: nothing of ours that could be taken for a setting."""
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {**kept, "PYTHONUNBUFFERED": "1", **variables}
@@ -119,16 +123,23 @@ class Running:
                 raise AssertionError(f"{self.name} ended with {self.code()}:\n{self.text()}")
             return found
 
-        self.url = (await wait_until(said, f"{self.name} listens", START_S)).group(1)
+        found = await wait_until(said, f"{self.name} listens", START_S)
+        assert found is not None  # wait_until returns what is true only
+        self.url = found.group(1)
+
+    def ready(self) -> str:
+        """Return the balancer's address when `cabrank up` says that its fleet is ready."""
+        wait_until_sync(
+            lambda: READY.search(self.text()) is not None, f"{self.name} is ready", START_S
+        )
+        found = READY.search(self.text())
+        assert found is not None
+        return found.group(1)
 
     async def ended(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait for its end and return its exit code."""
-        # A tuple, because exit code 0 is no truth.
-        (code,) = await wait_until(
-            lambda: None if (code := self.code()) is None else (code,),
-            f"{self.name} ends", timeout_s,
-        )  # fmt: skip
-        return code
+        await wait_until(lambda: self.code() is not None, f"{self.name} ends", timeout_s)
+        return self._popen.returncode
 
     def close(self) -> None:
         """End it and what it has started, each by its pid."""
@@ -140,7 +151,7 @@ class Running:
         for process in family:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(family, timeout=5)
+        psutil.wait_procs(family, timeout=1)
 
 
 @dataclass(frozen=True)
@@ -183,35 +194,38 @@ class Bench:
 
     # Processes
 
-    def start(self, name: str, argv: Sequence[str], **variables: str) -> Running:
-        """Start a process that is ended with the bench."""
-        process = Running(name, argv, self.folder, environment(**{**self.keys, **variables}))
+    def start(
+        self, name: str, argv: Sequence[str], settings: Mapping[str, str] = DEFAULTS
+    ) -> Running:
+        """Start a process that is ended with the bench; settings are environment variables."""
+        process = Running(name, argv, self.folder, environment({**self.keys, **settings}))
         self._running.append(process)
         return process
 
     def start_worker(
-        self, name: str = "worker", *, slots: int = 4, port: int = 0, **variables: str
-    ) -> Running:
+        self, name: str = "worker", *, slots: int = 4, port: int = 0,
+        settings: Mapping[str, str] = DEFAULTS,
+    ) -> Running:  # fmt: skip
         """Start a worker; `listening` says when it is there."""
         options = ("--port", str(port), "--slots", str(slots), "--functions", str(FUNCTIONS))
-        return self.start(name, cabrank("worker", *options), **variables)
+        return self.start(name, cabrank("worker", *options), settings)
 
-    def start_balancer(self, *, port: int = 0, **variables: str) -> Running:
+    def start_balancer(self, *, port: int = 0, settings: Mapping[str, str] = DEFAULTS) -> Running:
         """Start a balancer on the bench's workers.json and store; the one that is called from now on."""
         if not self.workers_file.exists():
             self.list()
         options = ("--port", str(port), "--store", "sqlite:///tasks.db")
-        # Looks that are quick make tests that are quick; what is promised does not depend on them.
-        quick = {"WORKER_DISCOVERY_INTERVAL": "50", "RESUME_WINDOW": "500", **variables}
-        self.balancer = self.start("balancer", cabrank("balancer", *options), **quick)
+        self.balancer = self.start("balancer", cabrank("balancer", *options), {**QUICK, **settings})
         return self.balancer
 
     async def fleet(
-        self, workers: int = 1, *, slots: int = 4, **variables: str
+        self, workers: int = 1, *, slots: int = 4, settings: Mapping[str, str] = DEFAULTS
     ) -> tuple[Running, list[Running]]:
         """Start a balancer and workers side by side; return them when tasks can be taken."""
-        hands = [self.start_worker(f"worker-{n}", slots=slots, **variables) for n in range(workers)]
-        balancer = self.start_balancer(**variables)
+        hands = [
+            self.start_worker(f"worker-{n}", slots=slots, settings=settings) for n in range(workers)
+        ]
+        balancer = self.start_balancer(settings=settings)
         for process in (*hands, balancer):
             await process.listening()
         self.list(*hands)
@@ -339,10 +353,11 @@ class Bench:
 
     async def told(self, name: str, event: str = "start", times: int = 1) -> list[Entry]:
         """Wait until the function of a name has told of an event so often."""
-        return await wait_until(
-            lambda: found if len(found := self.ledger(event, name)) >= times else None,
+        await wait_until(
+            lambda: len(self.ledger(event, name)) >= times,
             f"{name} tells of '{event}' {times} time(s)", PATIENCE_S,
         )  # fmt: skip
+        return self.ledger(event, name)
 
     def open_gate(self, *names: str) -> None:
         """Let held functions end."""

@@ -83,7 +83,9 @@ def split_answers(raw: bytes) -> list[RawAnswer]:
         answer = RawAnswer(head, b"")
         if answer.headers.get("transfer-encoding") == "chunked":
             answer.body, raw = _unchunked(raw)
-        elif answer.status >= 200 and not raw.startswith(b"HTTP/1."):  # HEAD has a length without a body
+        elif answer.status >= 200 and not raw.startswith(
+            b"HTTP/1."
+        ):  # HEAD has a length without a body
             length = int(answer.headers.get("content-length", len(raw)))
             answer.body, raw = raw[:length], raw[length:]
         answers.append(answer)

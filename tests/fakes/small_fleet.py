@@ -13,7 +13,7 @@ from tests.fakes.in_process_worker import LB_KEY, running_worker
 
 @asynccontextmanager
 async def small_fleet(
-    folder: Path, *functions: Function[..., object], slots: int = 2, **settings: object
+    folder: Path, *functions: Function[..., object], slots: int = 2, max_queue: int = 10_000
 ) -> AsyncGenerator[Client]:
     """Run a fleet of these functions while the context lasts; yields a client of it.
 
@@ -21,11 +21,11 @@ async def small_fleet(
         folder: where its workers.json is.
         functions: what it hosts.
         slots: of its worker.
-        settings: of its balancer, over the defaults.
+        max_queue: of its balancer.
     """
     async with (
         running_worker(*functions, slots=slots) as worker,
-        running_balancer(folder, worker.url, **settings) as balancer,
+        running_balancer(folder, worker.url, max_queue=max_queue) as balancer,
         Client(balancer.url, key=LB_KEY, retries=0) as client,
     ):
         yield client

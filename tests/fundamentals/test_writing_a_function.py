@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from cabrank import Context, Function, FunctionError, InvalidParams, TaskTimeout, function
 from tests.fakes.readme import readme_code
-from worker.testing import Report, run, stream
+from worker.testing import Report, call, run, stream
 
 
 class Address(BaseModel):
@@ -101,7 +101,7 @@ async def test_a_decorated_function_is_still_the_function() -> None:
 async def test_type_hints_are_the_parameter_schema(given: dict[str, object], problem: str) -> None:
     """What does not fit is refused by the parameter's name, and the code does not run."""
     with pytest.raises(InvalidParams) as raised:
-        await run(write_letter, **given)
+        await call(write_letter, given)
     assert raised.value.message == problem
 
 

@@ -26,7 +26,7 @@ from worker.authoring.discovery import discover
 from worker.config import WorkerSettings
 
 EXAMPLES = Path(__file__).parents[2] / "examples/functions"
-TASK_TIMEOUT_MS = 400
+TASK_TIMEOUT_MS = 150
 START_S = 60.0  # a busy machine
 
 T = TypeVar("T")

@@ -12,8 +12,11 @@ from collections import deque
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from aiohttp import WSMsgType
 from websockets.exceptions import ConnectionClosedError
+
+from shared.protocol.messages import Chunk, Credit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 MIN_LATENCY_S, MAX_LATENCY_S = 0.0002, 0.003
 SEND_WINDOW = 512 * 1024  # bytes on their way after which a sender waits, as a full socket buffer
-CONNECT_S = 3.0  # what an attempt to reach a host that does not answer takes to fail
+COUNTING = (Credit.__struct_config__.tag, Chunk.__struct_config__.tag)
 
 
 class End(NamedTuple):
@@ -139,7 +142,7 @@ class Pipe:
             _, item = self._queue.popleft()
             self._size -= _size(item)
             self._inbox.put(item)
-            if self.duplicating and isinstance(item, bytes):
+            if self.duplicating and isinstance(item, bytes) and not _counts(item):
                 self.duplicating = False
                 self._inbox.put(item)
         if self._size <= SEND_WINDOW:
@@ -149,6 +152,12 @@ class Pipe:
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
+
+
+def _counts(frame: bytes) -> bool:
+    """Tell whether a frame counts bytes of a stream: twice is too many, and TCP never sends it twice."""
+    messages: list[list[object]] = msgspec.msgpack.decode(frame)
+    return any(message[0] in COUNTING for message in messages)
 
 
 def _size(item: bytes | End) -> int:

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.edge.openapi import SCHEMAS, JsonObject, errors, ref, task_body
+from shared.edge.openapi import (
+    CORRELATION_ID,
+    SCHEMAS,
+    JsonObject,
+    errors,
+    json_kinds,
+    ref,
+    task_body,
+)
 from worker.api.openapi_routes import OTHER_PATHS
 
 if TYPE_CHECKING:
@@ -22,7 +30,7 @@ _TASK_CODES = (
     "invalid_function", "invalid_contract", "contract_mismatch", "invalid_input", "invalid_mode",
     "function_not_found", "streaming_not_supported", "invalid_webhook", "invalid_field",
     "invalid_params", "function_error", "timeout", "queue_timeout", "queue_full", "cancelled",
-    "webhook_failed", "shutting_down",
+    "webhook_failed", "shutting_down", "request_timeout", "result_too_large",
 )  # fmt: skip
 
 
@@ -60,21 +68,8 @@ def _post_task(bodies: list[JsonObject]) -> JsonObject:
             "Answers in the same call (`sync`), piece by piece (`stream`), or to a URL (`webhook`)."
         ),
         "security": [{"authorization": []}],
-        "parameters": [
-            {
-                "name": "x-correlation-id",
-                "in": "header",
-                "schema": {"type": "string", "maxLength": 128},
-                "description": "Returned and logged; made when absent.",
-            },
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": schema},
-                "application/msgpack": {"schema": schema},
-            },
-        },
+        "parameters": [CORRELATION_ID],
+        "requestBody": {"required": True, "content": json_kinds(schema)},
         "responses": {"200": _SUCCESS, **errors(_TASK_CODES)},
     }
 
@@ -97,9 +92,9 @@ _SECURITY: JsonObject = {
 _SUCCESS: JsonObject = {
     "description": "sync: the result. webhook: the hook has taken it. stream: the pieces.",
     "content": {
-        "application/json": {"schema": {"oneOf": [ref("Result"), ref("Sent")]}},
+        **json_kinds({"anyOf": [ref("Result"), ref("Sent")]}),
         "text/plain": {"schema": {"type": "string"}},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": {},
         "application/x-ndjson": {"schema": {"type": "string"}},
     },
 }

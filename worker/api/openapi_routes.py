@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from shared.edge.openapi import JsonObject, answer, json_body, operation, query
+from shared.edge.openapi import LOG_LINES, LOG_QUERY, JsonObject, answer, errors, operation, query
+from worker.api.maintenance import MAX_WAIT_S
 
-_UNAUTHORIZED: JsonObject = {"401": {"description": "`unauthorized`", **json_body("Error")}}
+_UNAUTHORIZED = errors(["unauthorized"])
 _EITHER_KEY: list[JsonObject] = [{"authorization": []}, {"lb": []}]
 _NO_KEY: JsonObject = {}
 _STATUS: JsonObject = {"enum": ["ready", "maintenance"]}
@@ -52,7 +53,11 @@ _HEALTH: JsonObject = {
 
 _SWITCHED: JsonObject = {
     "type": "object",
-    "properties": {"status": _STATUS, "message": {"type": "string"}},
+    "properties": {
+        "status": _STATUS,
+        "message": {"type": "string"},
+        "drained": {"type": "boolean", "description": "Told when `wait` was asked for."},
+    },
 }
 
 OTHER_PATHS: JsonObject = {
@@ -67,34 +72,30 @@ OTHER_PATHS: JsonObject = {
     "/logs": {
         "get": operation(
             "Show the last lines of the log, oldest first",
-            {
-                **answer(
-                    "The lines.",
-                    schema={
-                        "type": "object",
-                        "properties": {"logs": {"type": "array", "items": {"type": "string"}}},
-                    },
-                ),
-                **_UNAUTHORIZED,
-            },
+            LOG_LINES,
             operationId="logs",
             security=_EITHER_KEY,
-            parameters=[
-                query("limit", "integer", "At most so many lines, the newest."),
-                query("level", "string", "debug, info, warn or error: this level and above."),
-                query("since", "string", "Only lines after this ISO 8601 time."),
-                query("task_id", "string", "Only lines of this task."),
-                query("follow", "string", "`sse`: go on with new lines as server-sent events."),
-            ],
+            parameters=LOG_QUERY,
         )
     },
     "/off": {
         "post": operation(
             "Take no new task; running ones finish",
-            {**answer("Maintenance is on.", schema=_SWITCHED), **_UNAUTHORIZED},
+            {
+                **answer("Maintenance is on.", schema=_SWITCHED),
+                **errors(["unauthorized", "invalid_field"]),
+            },
             operationId="off",
             security=_EITHER_KEY,
-            parameters=[query("wait", "number", "Answer when drained, or after so many seconds.")],
+            parameters=[
+                query(
+                    "wait",
+                    "number",
+                    "Answer when drained, or after so many seconds.",
+                    minimum=0,
+                    maximum=MAX_WAIT_S,
+                )
+            ],
         )
     },
     "/on": {
@@ -112,7 +113,11 @@ OTHER_PATHS: JsonObject = {
             operationId="metrics",
         )
     },
-    "/openapi": {"get": operation("This document", answer("OpenAPI 3.1."), operationId="openapi")},
+    "/openapi": {
+        "get": operation(
+            "This document", answer("OpenAPI 3.1.", "application/json"), operationId="openapi"
+        )
+    },
     "/docs": {
         "get": operation(
             "Show this document in Swagger UI", answer("A page.", "text/html"), operationId="docs"
@@ -128,7 +133,10 @@ OTHER_PATHS: JsonObject = {
     "/link": {
         "get": operation(
             "Open the link of a balancer (a WebSocket)",
-            {"101": {"description": "The link is open."}, **_UNAUTHORIZED},
+            {
+                "101": {"description": "The link is open."},
+                **errors(["unauthorized", "bad_request", "shutting_down"]),
+            },
             operationId="link",
             security=_EITHER_KEY[:1],
         )

@@ -181,7 +181,10 @@ class Context:
     def metadata(self) -> Mapping[str, object]:
         """Return what the caller attached to the task; the fleet never interprets it."""
         if isinstance(self._metadata, bytes):
-            self._metadata = cast("Mapping[str, object]", json.loads(self._metadata))
+            told: object = json.loads(self._metadata)
+            self._metadata = (
+                cast("Mapping[str, object]", told) if isinstance(told, dict) else {"value": told}
+            )
         return self._metadata or {}
 
     @property

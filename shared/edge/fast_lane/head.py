@@ -104,7 +104,7 @@ class Heads:
                 return known.correlated(len(raw), correlation_id)
         head = self._judged(raw)
         if head is not None and head.refused is None and head.correlation_id == correlation_id:
-            self._keep(rest, head.correlated(len(rest), ""))
+            self._keep(rest, head.correlated(len(rest), "") if correlation_id else head)
         return head
 
     def _keep(self, raw: bytes, head: Head) -> None:

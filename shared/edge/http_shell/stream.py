@@ -32,9 +32,8 @@ async def write_stream(
     writer = _StreamWriter(request, sink, reader)
     try:
         return await writer.run()
-    except asyncio.CancelledError:
-        reader.leave()
-        raise
+    finally:
+        reader.leave()  # whatever ended it, this connection reads no more
 
 
 class _StreamWriter:

@@ -31,7 +31,7 @@ async def wait_for_gate(folder: str, name: str, ctx: Context) -> dict[str, objec
     """Tell of the beginning, hold on until the gate is open, tell of the end."""
     tell(folder, "start", name, ctx)
     try:
-        while not Path(folder, f"gate-{name}").exists():
+        while not Path(folder, f"gate-{name}").exists():  # noqa: ASYNC110 it waits for another process
             await asyncio.sleep(LOOK_S)
     except asyncio.CancelledError:
         tell(folder, "cancelled", name, ctx)

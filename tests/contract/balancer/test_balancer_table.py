@@ -27,7 +27,9 @@ async def held_fleet(
     hosted = (hello, *work.functions(idempotent=idempotent))
     async with (
         running_worker(*hosted, slots=slots) as worker,
-        running_balancer(directory, worker.url, **settings) as balancer,
+        running_balancer(
+            directory, worker.url, linked=1, clock=None, ring=None, **settings
+        ) as balancer,
     ):
         yield balancer, work
 

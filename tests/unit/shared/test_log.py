@@ -177,6 +177,36 @@ def test_the_standard_library_s_loggers_take_the_same_way(out: io.StringIO) -> N
     ]
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_text_breaks_a_line_or_its_writer(as_json: bool) -> None:
+    """File names that are no UTF-8 are shown escaped; nobody forges a line or colours a terminal."""
+    terminal = Terminal()
+    setup_logging(Noon(), stream=terminal, as_json=as_json)
+    Log("x").info("lone \udcff\nforged \x1b[31m", path="/tmp/\udcff\nforged \x1b[31m")
+    logging.getLogger("y").warning("lone %s", "\udcff\nforged \x1b[31m")
+    written = terminal.getvalue()
+    assert written.encode()
+    assert written.count("\n") == 2
+    assert "\x1b[31m" not in written
+    assert "udcff" in written
+
+
+class Closed(io.StringIO):
+    """A stream whose reader has left."""
+
+    def write(self, _text: str, /) -> int:
+        """Refuse."""
+        raise BrokenPipeError("nobody reads")
+
+
+def test_a_stream_that_cannot_be_written_ends_nothing_but_the_line() -> None:
+    """What was to be logged goes on; the ring has the line."""
+    ring = setup_logging(Noon(), stream=Closed())
+    Log("x").info("still alive")
+    ring.task_line("task.succeeded", "t-1", function="f", seconds=1)
+    assert len(ring.lines()) == 2
+
+
 def test_setting_up_again_replaces_what_was_there(out: io.StringIO) -> None:
     """No line is written twice."""
     first = setup_logging(Noon(), stream=out)

@@ -96,7 +96,7 @@ def unencodable() -> object:
 def logs(how: str, *, ctx: Context) -> str:
     """Logs what collides with the names of a logger's own parameters, or has no UTF-8."""
     if how == "names":
-        ctx.log.info("a line", level=3, event_name="e", prefix="p", self="s", text="t")
+        ctx.log.info("a line", level=3, action="a", prefix="p", text="t")
     else:
         ctx.log.info("lone \udcff", path="/tmp/\udcff")
     return how

@@ -15,6 +15,7 @@ from tests.unit.worker.link_bed import (
 )
 from tests.unit.worker.workbench import turns
 from worker.core.outbox import Outbox
+from worker.peers import FORGET_S
 
 
 async def test_results_finished_during_a_cut_are_delivered_on_the_next_link() -> None:
@@ -231,3 +232,37 @@ async def test_balancers_that_left_nothing_are_forgotten() -> None:
         bed.bench.pass_time(WINDOW_S)
         bed.bench.pass_time(0.1)
         assert len(bed.peers) == 0
+
+
+async def test_a_balancer_that_comes_back_after_its_window_hears_what_was_given_up() -> None:
+    """What a Welcome does not name counts as never begun: code that was cancelled would run again."""
+    async with link_bed(limit=3) as bed:
+        cable = bed.connect()
+        cable.dispatch("running", waits)
+        cable.dispatch("done", hello)
+        await turns()
+        cable.cut()
+        bed.bench.pass_time(WINDOW_S)
+        await turns()
+        assert bed.bench.engine.slots().used == 0
+        back = bed.connect()
+        assert back.holding() == [("done", True), ("running", True)]
+        assert [(each.token, each.status) for each, _ in back.recorder.ended] == [
+            ("done", "succeeded"),
+            ("running", "cancelled"),
+        ]
+
+
+async def test_a_balancer_that_never_comes_back_is_forgotten() -> None:
+    """What was given up is kept for as long as the balancer may count on it, and no longer."""
+    async with link_bed(limit=3) as bed:
+        cable = bed.connect()
+        cable.dispatch("running", waits)
+        cable.dispatch("done", hello)
+        await turns()
+        cable.cut()
+        bed.bench.pass_time(WINDOW_S)
+        await turns()
+        bed.bench.pass_time(FORGET_S - WINDOW_S)
+        assert len(bed.peers.outbox) == 0
+        assert bed.connect().holding() == []

@@ -189,15 +189,6 @@ def test_a_better_first_task_is_offered() -> None:
     assert taken(heads) == [("f", 3), ("g", 2), ("f", 1)]
 
 
-def test_a_lane_that_leaves_is_not_served() -> None:
-    """Leaving twice does no harm."""
-    f, g = lane("f", (1, 1)), lane("g", (1, 2))
-    heads = listed(f, g)
-    heads.leave(f)
-    heads.leave(f)
-    assert taken(heads) == [("g", 2)]
-
-
 def test_stale_heads_are_swept_out() -> None:
     """A lane with a standing backlog and urgent tasks that come and go."""
     backlog = lane("f", (9, 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from shared.task_state import TaskStatus
 from tests.fakes.scheduler_rig import NOW_S, A, Rig
 
@@ -145,3 +147,23 @@ def test_a_stranded_call_is_kept_when_a_worker_comes_back_before_the_tick() -> N
     rig.core.reinstate(A, rig.now_s)
     rig.wait(1)
     assert rig.core.get(rig.id_of("x")) is not None
+
+
+@pytest.mark.parametrize("how", ["lost", "failed", "refused", "waiting", "running"])
+def test_a_task_that_has_ended_leaves_no_deadline_behind(how: str) -> None:
+    """Wherever it was when it ended, and whichever of its limits counted."""
+    rig = Rig()
+    rig.up(A, free=how != "waiting", retries=1, idempotent=True)
+    rig.submit("x", wait_s=5, within_s=20)
+    if how == "lost":
+        rig.up(A, free=0, boot="b2", retries=1, idempotent=True)
+    elif how == "failed":
+        rig.fail("x")
+    elif how == "refused":
+        rig.refuse("x")
+    assert rig.core.cancel(rig.id_of("x"), "left", rig.now_s)
+    rig.wait(1)
+    rig.wait(1)
+    assert rig.core.next_tick_s() is None
+    rig.wait(60)
+    assert list(rig.seen.ends) == ["x"]

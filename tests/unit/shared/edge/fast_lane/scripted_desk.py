@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from shared.task import Sink
 
 KEY = "the-key"
+BIG = 24 * 1024 * 1024  # more than the socket buffers of both ends hold
 
 
 class ScriptedDesk:
     """Takes tasks for whoever has the key.
 
     A body is `{"do": …, "say": …}`. `now` ends while it is submitted, `hold` when the test lets it go,
-    `wait` is answered by a coroutine that the test lets go, `refuse` is refused, `other` is none for the
+    `big` so with much to say, `wait` is answered by a coroutine that the test lets go, `refuse` is refused, `other` is none for the
     lane, `crash` and `outage` raise; `wait-crash` raises while it is waited for.
 
     Attributes:
@@ -72,8 +73,8 @@ class ScriptedDesk:
         if do.startswith("wait"):
             return self._answer(do, say, headers)
         task_id = f"task-{len(self.taken)}"
-        if do == "now":
-            sink.finished(_said(say))
+        if do in ("now", "big"):
+            sink.finished(_said(say if do == "now" else "x" * BIG))
         else:
             self.held[task_id] = (sink, say)
         return task_id

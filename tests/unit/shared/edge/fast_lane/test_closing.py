@@ -12,7 +12,6 @@ from tests.fakes.waiting import wait_until
 from tests.unit.shared.edge.fast_lane.bed import request, running_lane
 
 MANY = 300
-MAX_BYTES = 4096  # of an idle connection, transport and socket object included; aiohttp's takes 20 KiB
 
 
 async def test_idle_connections_close_at_once() -> None:

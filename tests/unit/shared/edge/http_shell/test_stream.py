@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -370,3 +372,21 @@ async def test_a_silent_sse_stream_is_kept_alive(
         await connection.until(b": keep-alive\n\n")
         sink.finished(OK)
         assert (await connection.rest()).complete
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "text/event-stream"])
+async def test_a_stream_that_was_read_is_freed_at_once(tasks: Tasks, accept: str) -> None:
+    """Its events are not left to the garbage collector, which comes when it likes."""
+    gc.disable()
+    try:
+        async with asking(tasks.port, "/stream", f"Accept: {accept}") as connection:
+            sink = await tasks.begun()
+            tasks.send(b"one")
+            sink.finished(OK)
+            assert (await connection.rest()).complete
+        freed = weakref.ref(sink)
+        tasks.stream = None
+        del sink
+        await wait_until(lambda: freed() is None, "nobody holds it")
+    finally:
+        gc.enable()
