@@ -27,6 +27,7 @@ from balancer.delivery.webhooks import WebhookDeliverer
 from balancer.engine import Engine
 from balancer.fleet.dialer import DialSettings
 from balancer.fleet.fleet import Fleet
+from balancer.fleet.names import Resolve, addresses_of
 from balancer.fleet.roster import RosterFile
 from balancer.maintenance.pruner import Pruner
 from balancer.store.open import open_store
@@ -56,7 +57,14 @@ DRAIN_POLL_S = 0.05
 class Balancer:
     """Everything that one balancer is made of; made by `start`, ended by `stop`."""
 
-    def __init__(self, settings: BalancerSettings, ring: LogRing, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: BalancerSettings,
+        ring: LogRing,
+        clock: Clock,
+        resolve: Resolve = addresses_of,
+    ) -> None:
+        self._resolve = resolve
         self.settings = settings
         self.url = ""
         self._ring = ring
@@ -126,8 +134,9 @@ class Balancer:
         roster = RosterFile(self.settings.workers_file, dict(os.environ))
         dialling = dial_settings(self.settings, self._ids.boot, port)
         return Fleet(
-            roster, self.engine, store.orders, self._clock, self._chance, dialling, Log("fleet")
-        )
+            roster, self.engine, store.orders, self._clock, self._chance, dialling, Log("fleet"),
+            self._resolve,
+        )  # fmt: skip
 
     async def _listen(self, listener: socket.socket, store: Store, sender: WebhookSender) -> None:
         async def admit(url: str) -> Failure | None:
@@ -228,7 +237,7 @@ async def serve(settings: BalancerSettings) -> int:
     # What is here now stays: the collector need not look at it again with every full collection.
     gc.collect()
     gc.freeze()
-    print(f"listening on {balancer.url} (keys in {KEYS_DIRECTORY}/)", flush=True)
+    print(f"listening on {balancer.url}{place_of_keys(settings)}", flush=True)
     await stopping.wait()
     log = Log("balancer")
     log.event("process.stopping", reason="signal")
@@ -236,6 +245,13 @@ async def serve(settings: BalancerSettings) -> int:
     await balancer.stop()
     log.event("process.stopped")
     return 0
+
+
+def place_of_keys(settings: BalancerSettings) -> str:
+    """Say where the keys are that were generated; nothing when none of them is in use."""
+    generated = {file.read_text("utf-8").strip() for file in KEYS_DIRECTORY.glob("*_key")}
+    used = generated & {settings.auth_key, settings.lb_auth_key}
+    return f" (keys in {KEYS_DIRECTORY}/)" if used else ""
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

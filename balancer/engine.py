@@ -129,7 +129,9 @@ class Engine:
         return await self._durable.settled(task_id)
 
     def grant(self, task: LiveTask, size: int) -> None:
-        """Let the stream of a task send so many bytes more."""
+        """Let the stream of a task send so many bytes more: its reader has read them."""
+        if task.flow is not None:
+            task.flow.read(size)
         port = self._ports.get(task.worker) if task.worker is not None else None
         if port is not None and task.token is not None:
             port.credit(task.token, size)
@@ -211,10 +213,10 @@ class Engine:
 
     def chunk(self, worker: WorkerId, token: Token, seq: int, kind: str, data: bytes) -> None:
         """Pass a piece of a stream on."""
-        task = self._scheduler.piece(worker, token, seq)
+        task = self._scheduler.piece(worker, token, seq, len(data))
         if task is None:
             port = self._ports.get(worker)
-            if port is not None:
+            if port is not None and self._scheduler.wants_credit(worker, token, seq):
                 port.credit(token, len(data))  # it was sent on credit, and nobody will write it
             return
         self.counters.pieces += 1

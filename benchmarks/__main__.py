@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from benchmarks import bodies, durable, latency, scheduler, streams, throughput
+from benchmarks import bodies, durable, latency, page, scheduler, streams, throughput
 from benchmarks.caller import WrongAnswerError
 from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.process import ChildError
@@ -33,7 +33,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three minutes instead of fifteen")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="only this section")
+    parser.add_argument(
+        "--page", action="store_true", help="write the ratios of this run into docs/performance.md"
+    )
     chosen = parser.parse_args()
+    if chosen.page and (chosen.quick or chosen.only):
+        parser.error("--page needs a full run: figures of several runs do not compare")
     _settle()
     plan = QUICK if chosen.quick else FULL
     began_s = time.monotonic()
@@ -53,6 +58,8 @@ def main() -> None:
             continue
         done.append(section)
         print(f"{section.text()}\n", flush=True)
+    if chosen.page:
+        page.write(done)
     path = save(done, quick=plan.quick)
     goals = [goal for section in done for goal in section.goals]
     met, took_s = sum(goal.met for goal in goals), time.monotonic() - began_s

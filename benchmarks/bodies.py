@@ -36,7 +36,7 @@ def run(plan: Plan) -> Section:
         for system in (bare, ours):
             turns[f"{system.name}|alone"] = partial(_small, system, seconds)
             turns[f"{system.name}|beside"] = partial(_beside, system, seconds)
-        seen = interleaved(3, turns)
+        seen = interleaved(plan.few, turns)
     return _judged(seen, [bare.name, ours.name])
 
 

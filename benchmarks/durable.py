@@ -36,7 +36,7 @@ Pair = tuple[float, float]
 
 def run(plan: Plan) -> Section:
     """Measure."""
-    count = 1500 if plan.quick else 4000
+    count = 1000 if plan.quick else 4000
     section = Section("webhooks")
     there, missing = rivals.installed()
     for rival in missing:
@@ -55,7 +55,7 @@ def run(plan: Plan) -> Section:
             stack.callback(running.end)
             running.turn(50)  # until its worker is up
             turns[rival.name] = partial(running.turn, count)
-        seen = interleaved(3, turns)
+        seen = interleaved(plan.few, turns)
     return _judged(section, seen, count)
 
 

@@ -17,6 +17,7 @@ class Plan:
     Attributes:
         quick: a first impression in three minutes instead of figures to quote.
         rounds: times that every system has its turn.
+        few: the same, where a turn takes long.
         seconds: of one turn.
         warm_s: of load before a turn is measured.
         budget_s: no section begins after this.
@@ -24,13 +25,14 @@ class Plan:
 
     quick: bool
     rounds: int
+    few: int
     seconds: float
     warm_s: float
     budget_s: float
 
 
-QUICK = Plan(quick=True, rounds=3, seconds=0.7, warm_s=0.15, budget_s=170)
-FULL = Plan(quick=False, rounds=7, seconds=1.5, warm_s=0.3, budget_s=780)
+QUICK = Plan(quick=True, rounds=3, few=2, seconds=0.5, warm_s=0.1, budget_s=150)
+FULL = Plan(quick=False, rounds=7, few=3, seconds=1.5, warm_s=0.3, budget_s=720)
 
 
 def interleaved(rounds: int, turns: Mapping[str, Callable[[], T]]) -> dict[str, list[T]]:

@@ -40,7 +40,7 @@ FUNCTIONS = {"hello": FunctionSpec(name="hello")}
 CALL_S = 300.0  # every call has a deadline, as at the edge
 BATCH = 20_000  # decisions of one measurement
 DECISIONS = 100_000.0  # a second that a small fleet must reach
-LONG_S = 240.0  # a million waiting tasks are made first
+LONG_S = 170.0  # a million waiting tasks are made first
 BUSY = 50  # tasks under way in the small case: half of its slots
 
 

@@ -35,7 +35,7 @@ def run(plan: Plan) -> Section:
             system.name: partial(_pieces_a_second, system.address, path, count)
             for system, path in ((bare, "/stream"), (direct, "/task"), (fleet, "/task"))
         }
-        seen = interleaved(max(3, plan.rounds // 2), turns)
+        seen = interleaved(plan.few, turns)
         title = f"{STREAMS} streams at once, {count} pieces each"
         table = Table(title, ("system", "pieces/s", "of bare"), ratios=("of bare",))
         for name, rates in seen.items():

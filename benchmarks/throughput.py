@@ -19,6 +19,10 @@ SLOTS = (64, 10)
 GOAL, STRETCH = 1.2, 2.0
 MAIN = 64  # callers and slots of the claim
 BARE = "aiohttp, bare"
+HAPROXY = "HAProxy + aiohttp"
+COLUMNS = (
+    "system, slots", "calls/s", "of bare", "of HAProxy", "p50 ms", "p99 ms", "CPU µs/call", "generator",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -60,7 +64,7 @@ def _systems(stack: ExitStack, section: Section) -> dict[str, System]:
         section.notes.append(servers.NO_HAPROXY)
     for slots in SLOTS:
         if with_haproxy:
-            name = f"HAProxy + aiohttp, {slots}"
+            name = f"{HAPROXY}, {slots}"
             systems[name] = enter(servers.haproxy(name, slots=slots))
         for lane, fast in (("aiohttp", False), ("fast lane", True)):
             name = f"worker by {lane}, {slots}"
@@ -82,17 +86,7 @@ def _turn(plan: Plan, system: System, callers: int) -> Turn:
 
 
 def _table(callers: int, seen: dict[str, list[Turn]]) -> Table:
-    columns = (
-        "system, slots",
-        "calls/s",
-        "of bare",
-        "p50 ms",
-        "p99 ms",
-        "CPU µs/call",
-        "generator",
-    )
-    table = Table(f"Throughput, {callers} callers", columns, ratios=("of bare",))
-    bare = [turn.sample.rate for turn in seen[f"{BARE}|{callers}"]]
+    table = Table(f"Throughput, {callers} callers", COLUMNS, ratios=COLUMNS[2:4])
     for key, turns in seen.items():
         name, at = key.split("|")
         if int(at) != callers:
@@ -102,7 +96,8 @@ def _table(callers: int, seen: dict[str, list[Turn]]) -> Table:
         table.add(
             name,
             median(rates),
-            ratio(rates, bare),
+            _share(rates, seen, f"{BARE}|{callers}"),
+            _share(rates, seen, f"{HAPROXY}, {name.rpartition(' ')[2]}|{callers}"),
             median(turn.sample.quantile_ms(0.5) for turn in turns),
             median(turn.sample.quantile_ms(0.99) for turn in turns),
             " + ".join(f"{median(each):.0f}" for each in processes),
@@ -111,15 +106,21 @@ def _table(callers: int, seen: dict[str, list[Turn]]) -> Table:
     return table
 
 
+def _share(rates: list[float], seen: dict[str, list[Turn]], yardstick: str) -> float | None:
+    """Return how these rates compare with a yardstick's; None where it was not measured."""
+    turns = seen.get(yardstick)
+    return ratio(rates, (turn.sample.rate for turn in turns)) if turns else None
+
+
 def _judge(section: Section, seen: dict[str, list[Turn]]) -> None:
     for slots in SLOTS:
-        theirs = seen.get(f"HAProxy + aiohttp, {slots}|{MAIN}")
+        theirs = seen.get(f"{HAPROXY}, {slots}|{MAIN}")
         if not theirs:
             continue
         for lane in ("fast lane", "aiohttp"):
             ours = seen[f"balancer + worker by {lane}, {slots}|{MAIN}"]
             found = ratio((t.sample.rate for t in ours), (t.sample.rate for t in theirs))
-            claim = f"balancer by {lane} / HAProxy + aiohttp, {MAIN} callers, {slots} slots"
+            claim = f"balancer by {lane} / {HAPROXY}, {MAIN} callers, {slots} slots"
             # What else runs on the machine slows calls down, but hardly changes what they cost.
             cost = ratio((sum(t.cpu_us) for t in theirs), (sum(t.cpu_us) for t in ours))
             section.notes.append(f"{claim}: {cost:.2f} × the calls for the same CPU")

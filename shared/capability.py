@@ -12,6 +12,8 @@ from typing import cast
 
 JsonObject = dict[str, object]
 
+LONGEST_S = 1e9  # thirty years; a worker that announces more has announced nothing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionSpec:
@@ -96,7 +98,9 @@ class FunctionSpec:
         return json.dumps([self.name, self.params, self.input_schema], sort_keys=True)
 
 
-def differences(reference: dict[str, FunctionSpec], other: dict[str, FunctionSpec]) -> dict[str, str]:
+def differences(
+    reference: dict[str, FunctionSpec], other: dict[str, FunctionSpec]
+) -> dict[str, str]:
     """Spell out where a worker differs from the reference of its group and contract.
 
     Returns:
@@ -123,7 +127,9 @@ def _difference(ours: FunctionSpec, theirs: FunctionSpec) -> str:
     if extra:
         return f"has the extra param {', '.join(extra)}"
     changed = sorted(p for p in ours.params if ours.params[p] != theirs.params[p])
-    return f"declares param {', '.join(changed)} otherwise" if changed else "has another input schema"
+    return (
+        f"declares param {', '.join(changed)} otherwise" if changed else "has another input schema"
+    )
 
 
 def _text(value: object, default: str) -> str:
@@ -131,4 +137,7 @@ def _text(value: object, default: str) -> str:
 
 
 def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return a number that can be a duration or a count; None for all else, NaN and Infinity too."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= LONGEST_S else None

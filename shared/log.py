@@ -120,7 +120,8 @@ class TaskLog:
 
     def accepted(self, task_id: str, lane: LaneKey, mode: str, correlation: str = "") -> None:
         """Note that a task was taken."""
-        self._line("task.accepted", task_id, lane, correlation, mode=mode)
+        if "task.accepted" in self._ring.kept:
+            self._line("task.accepted", task_id, lane, correlation, mode=mode)
 
     def rejected(self, code: str, correlation: str = "") -> None:
         """Note that a task was not taken."""
@@ -130,9 +131,10 @@ class TaskLog:
         self, task_id: str, lane: LaneKey, worker: str | None, attempt: int, correlation: str = ""
     ) -> None:
         """Note that an attempt began."""
-        self._line(
-            "task.started", task_id, lane, correlation, worker=worker or "?", attempt=attempt
-        )
+        if "task.started" in self._ring.kept:
+            self._line(
+                "task.started", task_id, lane, correlation, worker=worker or "?", attempt=attempt
+            )
 
     def changed(
         self, task_id: str, lane: LaneKey, event: str, code: str = "", correlation: str = ""
@@ -167,7 +169,14 @@ class TaskLog:
             seconds: from acceptance to the end.
             correlation: its correlation id.
         """
-        self._line(f"task.{status}", task_id, lane, correlation, code=code, seconds=seconds)
+        action = f"task.{status}"
+        if action in self._ring.kept:  # before the fields are put together: this is the hot path
+            group, contract, function = lane
+            fields: dict[str, object] = {
+                "function": function, "group": group, "contract": contract,
+                "correlation_id": correlation, "code": code, "seconds": seconds,
+            }  # fmt: skip
+            self._ring.keep_task(action, task_id, fields)
 
     def store_failed(self, task_id: str, error: BaseException) -> None:
         """Note that the store did not do what a task needed."""

@@ -176,16 +176,18 @@ class LogRing:
 
     Attributes:
         writer: takes what is to be written to the stream; None to write nothing.
-        kept: actions that are kept.
+        kept: actions that are kept, with the level and the prefix of their lines.
     """
 
     def __init__(self, clock: Clock, *, max_lines: int = 1000, level: str = "info") -> None:
         self.writer: Writer | None = None
         self._clock = clock
         self._entries: deque[Entry] = deque(maxlen=max_lines)
-        self.kept = frozenset(
-            action for action, row in EVENTS.items() if LEVELS[row.level] >= LEVELS[level]
-        )
+        self.kept = {
+            action: (row.level, action[: action.index(".")].upper())
+            for action, row in EVENTS.items()
+            if LEVELS[row.level] >= LEVELS[level]
+        }
         self._followers: list[Subscription] = []
 
     def task_line(self, action: str, task_id: str = "", /, **fields: object) -> None:
@@ -196,10 +198,14 @@ class LogRing:
             task_id: the task; "" when it got no id.
             fields: of the event; plain values that nobody changes afterwards.
         """
-        if action not in self.kept:
+        self.keep_task(action, task_id, fields)
+
+    def keep_task(self, action: str, task_id: str, fields: dict[str, object]) -> None:
+        """Do the same with fields that are a dict already; nobody changes it afterwards."""
+        kept = self.kept.get(action)
+        if kept is None:
             return
-        level = EVENTS[action].level
-        prefix = action[: action.index(".")].upper()
+        level, prefix = kept
         entry = Entry(self._clock.utc_now(), level, prefix, task_id, action, fields, None)
         self._keep(entry)
         if self.writer is not None:

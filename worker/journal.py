@@ -65,7 +65,7 @@ class Journal:
             fields["error"] = outcome.failure.message
         elif outcome.result is not None and attempt.definition.config.log_result:
             fields["result"] = _shown(outcome.result)
-        ring.task_line(action, attempt.task_id, **fields)
+        ring.keep_task(action, attempt.task_id, fields)
 
 
 def _write_input(attempt: Attempt, raw: bytes) -> None:

@@ -8,6 +8,7 @@ from shared.task import Mode
 from shared.task_state import TaskStatus, after
 
 if TYPE_CHECKING:
+    from balancer.core.stream_flow import StreamFlow
     from shared.ids import LaneKey, TaskId, Token, WorkerId
     from shared.task import AttemptRecord, Sink, TaskRequest
     from shared.task_state import TaskEvent
@@ -34,6 +35,7 @@ class LiveTask:
         deaths: workers that died while they ran it.
         max_attempts: attempts allowed.
         pieces: pieces passed on, by all attempts; a stream that has shown one cannot be retried.
+        flow: what of its stream was passed on and read; None before the first piece.
         due_s: monotonic time of its next start, while scheduled; None otherwise.
         size: bytes it counts against MAX_QUEUE_BYTES.
         history: attempts that ended without ending the task; the engine's, None while there is none.
@@ -46,6 +48,7 @@ class LiveTask:
         "deaths",
         "due_s",
         "durable",
+        "flow",
         "history",
         "id",
         "input_stored",
@@ -96,6 +99,7 @@ class LiveTask:
         self.deaths = 0
         self.max_attempts = 1
         self.pieces = 0
+        self.flow: StreamFlow | None = None
         self.due_s: float | None = None
         self.history: list[AttemptRecord] | None = None
         self.size = len(request.input) + len(request.metadata or b"")

@@ -28,6 +28,7 @@ from balancer.core.events import HTTP
 from balancer.core.fleet import Fleet
 from balancer.core.live_worker import LiveWorker
 from balancer.core.settings import Settings
+from balancer.core.stream_flow import StreamFlow
 from balancer.core.timekeeper import Timekeeper
 from balancer.core.views import Counts, LaneView, view_of
 from shared.errors import failure
@@ -263,7 +264,9 @@ class Scheduler:
             known.ledger.loaded()
         return True
 
-    def piece(self, worker: WorkerId, token: Token, seq: int | None = None) -> LiveTask | None:
+    def piece(
+        self, worker: WorkerId, token: Token, seq: int | None = None, size: int = 0
+    ) -> LiveTask | None:
         """Count a piece of a stream and return its task; None when nobody wants the piece.
 
         That is so when its attempt is superseded, or when it came before: after a cut a worker sends
@@ -274,13 +277,24 @@ class Scheduler:
             worker: who sends it.
             token: its attempt.
             seq: its number, 1, 2, 3 …; None for the next one.
+            size: its bytes.
         """
         known = self._workers.get(worker)
         task = None if known is None else known.running.get(token)
         if task is None or (seq is not None and seq <= task.pieces):
             return None
         task.pieces += 1
+        if task.flow is None:
+            task.flow = StreamFlow()
+        task.flow.add(size)
         return task
+
+    def wants_credit(self, worker: WorkerId, token: Token, seq: int) -> bool:
+        """Tell whether a piece that nobody wants is to be credited now, and not when it is read."""
+        known = self._workers.get(worker)
+        task = None if known is None else known.running.get(token)
+        unread = 0 if task is None or task.flow is None else task.flow.unread
+        return task is None or seq <= task.pieces - unread
 
     def finished(self, worker: WorkerId, token: Token, outcome: Outcome, now_s: float) -> bool:
         """Take the end of an attempt; False when it is superseded, so that nobody wants its result."""

@@ -16,7 +16,7 @@ import aiohttp
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from balancer.fleet.http_worker import HttpWorkerPort
-from balancer.fleet.link import STREAM_CREDIT, LinkPort
+from balancer.fleet.link import STREAM_CREDIT, TICK_S, LinkPort
 from balancer.fleet.slot_socket import SlotSocket, report_of_view
 from shared.errors import CabrankError
 from shared.ids import BootId
@@ -116,9 +116,11 @@ class Dialer:
         except (
             OSError, TimeoutError, aiohttp.ClientError, WebSocketException, CabrankError, ValueError,
         ) as exc:  # fmt: skip
+            self.worker.found = False
             self.worker.problem = _reason(exc)
         except Exception as exc:
             # A bug of ours, or a worker that found one: it must not end the dialling.
+            self.worker.found = False
             self.worker.problem = f"internal error: {type(exc).__name__}"
             self._keeper.failed(self.worker, exc)
 
@@ -163,6 +165,7 @@ class Dialer:
         own = told.get("worker_id")
         worker.worker_id = own if isinstance(own, str) else ""
         self._refuse_duplicate(worker.worker_id)
+        worker.found = True
         version = told.get("version")
         worker.software = version if isinstance(version, str) else ""
         port = told.get("websocketPort")
@@ -193,6 +196,7 @@ class Dialer:
                 heartbeat_timeout_s=settings.heartbeat_timeout_s,
             ),
             welcome=self._welcomed, opened=self._opened, keeper=self._keeper,
+            tick_s=min(TICK_S, settings.heartbeat_timeout_s / 2),
         )  # fmt: skip
         await port.run(self.worker.entry.url, settings.lb_key, settings.timeout_s)
         self.worker.problem = port.broken_by or "the link closed"

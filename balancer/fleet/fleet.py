@@ -120,9 +120,16 @@ class Fleet:
     # The dialers' keeper (balancer.fleet.ports.Keeper)
 
     def duplicate(self, worker: FleetWorker, worker_id: str) -> str | None:
-        """Return the entry that is linked to the worker of this id already, or None."""
+        """Return the entry by which the worker of this id is reached already, or None.
+
+        Of two that are dialled at one time the first of the file has it: each link kills the other,
+        so that one must not even be tried.
+        """
         for other in self._workers.values():
-            if other is not worker and other.worker_id == worker_id and other.port is not None:
+            if other is worker or other.worker_id != worker_id:
+                continue
+            first = other.found and not other.retired and other.order < worker.order
+            if other.port is not None or first:
                 return other.id
         return None
 

@@ -51,12 +51,14 @@ class LinkPort:
         welcome: takes the worker's Welcome; returns why it cannot be used, or None.
         opened: called when the worker is up: the engine has it.
         keeper: told when what is shown of the worker may have changed.
+        tick_s: seconds between two looks at the time; less than a heartbeat's time-out, because a look
+            that comes later than that says that we were suspended.
     """
 
     def __init__(
         self, worker: FleetWorker, events: FleetEvents, clock: Clock, *,
         machine: Callable[[LinkPort], BalancerLink], welcome: Callable[[LinkPort, Welcome], str | None],
-        opened: Callable[[LinkPort], None], keeper: Keeper,
+        opened: Callable[[LinkPort], None], keeper: Keeper, tick_s: float = TICK_S,
     ) -> None:  # fmt: skip
         self.worker = worker
         self.open = False
@@ -66,6 +68,7 @@ class LinkPort:
         self._welcome = welcome
         self._opened = opened
         self._keeper = keeper
+        self._tick_s = tick_s
         self._ready = asyncio.Event()
         self._machine = machine(self)
 
@@ -255,7 +258,7 @@ class LinkPort:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self._tick_s)
             self._machine.tick(self._clock.monotonic())
             self.worker.latency_s = self._machine.latency_s
 

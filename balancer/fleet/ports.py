@@ -112,7 +112,7 @@ class Keeper(Protocol):
     """What the dialer of one worker tells and asks the fleet that keeps it."""
 
     def duplicate(self, worker: FleetWorker, worker_id: str) -> str | None:
-        """Return the entry that is linked to the worker of this id already, or None."""
+        """Return the entry by which the worker of this id is reached already, or None."""
         ...
 
     def known(self, worker: FleetWorker) -> None:

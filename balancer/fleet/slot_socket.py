@@ -17,6 +17,7 @@ from shared.slot_report import SlotReport
 
 MAX_MESSAGE = 1024 * 1024  # bytes of one message
 OPEN_S = 3.0
+CLOSE_S = 0.2  # nothing is lost by an end without a handshake
 REOPEN_S = 1.0  # pause before a socket that closed is opened again; /health must do meanwhile
 
 Hear = Callable[[dict[str, object]], None]
@@ -58,7 +59,7 @@ class SlotSocket:
     async def _listen(self) -> None:
         async with connect(
             self._url(), subprotocols=[Subprotocol(self._lb_key)], proxy=None, compression=None,
-            max_size=MAX_MESSAGE, ping_interval=None, open_timeout=OPEN_S, close_timeout=1.0,
+            max_size=MAX_MESSAGE, ping_interval=None, open_timeout=OPEN_S, close_timeout=CLOSE_S,
         ) as socket:  # fmt: skip
             pinging = asyncio.ensure_future(self._ping(socket))
             try:

@@ -33,6 +33,7 @@ class FleetWorker:
         differences: functions that get no task here, with what differs from the reference.
         problem: why it cannot be used; shown to operators.
         link: `cabrank`, `legacy` or `none`.
+        found: it answered the last time it was asked.
         port: the way to it while there is one.
         silent: the way is open and nothing comes.
         retired: its entry was removed; it finishes what it runs.
@@ -55,6 +56,7 @@ class FleetWorker:
         self.differences: dict[str, str] = {}
         self.problem: str | None = None
         self.link = "none"
+        self.found = False
         self.port: WorkerPort | None = None
         self.silent = False
         self.retired = False

@@ -207,6 +207,7 @@ SCHEMAS: JsonObject = {
     "Webhook": {
         "type": "object",
         "required": ["url"],
+        "examples": [{"url": "https://example.com/hook"}],
         "properties": {
             "url": {
                 "type": "string",

@@ -13,13 +13,14 @@ REFUSED = 2
 
 async def test_a_second_balancer_on_one_store_refuses_to_start(bench: Bench) -> None:
     """An embedded store has one owner; the message names it, and the first one works on."""
-    first, _ = await bench.fleet()
+    first = bench.start_balancer()
+    await first.listening()
     second = bench.start(
         "second", cabrank("balancer", "--port", "0", "--store", "sqlite:///tasks.db")
     )
     assert await second.ended() == REFUSED
     assert f"tasks.db is in use by process {first.pid}" in second.text()
-    assert (await bench.call("note", "still")).status == 200
+    assert (await bench.request("GET", "/tasks")).json == {"tasks": [], "next": None}
 
 
 async def test_nothing_but_loopback_is_served_without_keys(bench: Bench) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from balancer.app import Balancer
 from balancer.config import BalancerSettings
+from balancer.fleet.names import Resolve, addresses_of
 from shared.log_ring import LogRing
 from shared.system import SystemClock
 from tests.fakes.in_process_worker import AUTH_KEY, LB_KEY
@@ -191,7 +192,7 @@ def balancer_settings(directory: Path, **settings: object) -> BalancerSettings:
 
 async def start_balancer(
     directory: Path, *entries: object, clock: Clock | None = None, ring: LogRing | None = None,
-    **settings: object,
+    resolve: Resolve = addresses_of, **settings: object,
 ) -> Balancer:  # fmt: skip
     """Start a balancer over these workers; the caller stops it.
 
@@ -200,12 +201,13 @@ async def start_balancer(
         entries: of workers.json.
         clock: the machine's unless another one is given.
         ring: the last lines of its log.
+        resolve: asks for the addresses of names.
         settings: over the defaults.
     """
     values = balancer_settings(directory, **settings)
     write_workers(values.workers_file, *entries)
     clock = clock or SystemClock()
-    balancer = Balancer(values, ring or LogRing(clock), clock)
+    balancer = Balancer(values, ring or LogRing(clock), clock, resolve)
     await balancer.start()
     return balancer
 
@@ -213,7 +215,7 @@ async def start_balancer(
 @asynccontextmanager
 async def running_balancer(
     directory: Path, *entries: object, linked: int | None = None, clock: Clock | None = None,
-    ring: LogRing | None = None, **settings: object,
+    ring: LogRing | None = None, resolve: Resolve = addresses_of, **settings: object,
 ) -> AsyncGenerator[RunningBalancer]:  # fmt: skip
     """Run a balancer while the context lasts.
 
@@ -223,9 +225,12 @@ async def running_balancer(
         linked: how many workers must be ready before the test goes on; None for all of them.
         clock: the machine's unless another one is given.
         ring: the last lines of its log.
+        resolve: asks for the addresses of names.
         settings: over the defaults.
     """
-    balancer = await start_balancer(directory, *entries, clock=clock, ring=ring, **settings)
+    balancer = await start_balancer(
+        directory, *entries, clock=clock, ring=ring, resolve=resolve, **settings
+    )
     try:
         async with client_session() as session:
             running = RunningBalancer(balancer, session, balancer.settings.workers_file)

@@ -8,6 +8,8 @@ import socket
 import struct
 from typing import cast
 
+import msgspec
+
 
 class RawAnswer:
     """One answer.
@@ -29,6 +31,13 @@ class RawAnswer:
     def json(self) -> dict[str, object]:
         """Return the body as a JSON object."""
         return cast("dict[str, object]", json.loads(self.body))
+
+    @property
+    def content(self) -> dict[str, object]:
+        """Return the body as an object, in whichever of the two forms it came."""
+        if self.headers["content-type"] == "application/msgpack":
+            return cast("dict[str, object]", msgspec.msgpack.decode(self.body))
+        return self.json
 
     def __repr__(self) -> str:
         return f"RawAnswer({self.status}, {self.headers}, {self.body[:200]!r})"

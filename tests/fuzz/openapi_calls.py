@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 HANG_S = 20.0  # no call takes so long, whatever else the machine does
 TASK_S = TASK_TIMEOUT_MS / 1000
+WAIT_S = 0.02  # for a drain that does not come: one of the kept tasks runs
 FEW_ATTEMPTS = 2
 SHOWN = (content_type_conformance, response_headers_conformance, response_schema_conformance)
 ACCEPTS = (
@@ -123,6 +124,11 @@ class Target:
             )  # fmt: skip
         except OverflowError:
             return  # msgpack has no integers of more than 64 bits
+        except requests.exceptions.ChunkedEncodingError:
+            # A plain text that ends by an error after its first piece is broken off, to be seen as such.
+            assert isinstance(case.body, dict)
+            assert cast("JsonObject", case.body)["mode"] == "stream"
+            return
         try:
             self._check(case, response)
         except AssertionError as wrong:
@@ -138,7 +144,7 @@ class Target:
             del query["follow"]  # has no end
         with suppress(ValueError, TypeError):
             if float(cast("str", query.get("wait"))) <= MAX_WAIT_S:
-                query["wait"] = TASK_S
+                query["wait"] = WAIT_S
         if isinstance(case.body, dict):
             _bound_task(cast("JsonObject", case.body), self._fleet.hook)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 ORDER_S = 5.0  # what a balancer that starts takes to know its workers
+DIRECT_S = 0.07  # between two direct tasks of a burst
 LONG_FREEZE_S = 40.0  # past the longest stall window
 
 
@@ -182,8 +183,12 @@ class Chaos:
 
     def _direct(self, host: Host) -> None:
         if host.direct:
-            for _ in range(self._chance.randint(1, 6)):
-                host.submit_directly(self._chance.uniform(0.1, 2.0), self._chance.randint(1, 3))
+            for number in range(self._chance.randint(1, 20)):
+                run_s, priority = self._chance.uniform(0.1, 2.0), self._chance.randint(1, 3)
+                self._later(
+                    number * DIRECT_S,
+                    lambda run_s=run_s, priority=priority: host.submit_directly(run_s, priority),
+                )
 
     def _to_balancer(self) -> None:
         control = self._world.control

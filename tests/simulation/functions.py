@@ -34,6 +34,10 @@ class Stage(Protocol):
         """Note that it has ended: returned, raised or cancelled."""
         ...
 
+    def poisoned(self, process: Process) -> None:
+        """Note that code takes its process down."""
+        ...
+
 
 class StagedProcess(Process):
     """A process that runs functions before a stage."""
@@ -45,10 +49,7 @@ class Staged:
     """A stretch of code on the stage, as a context manager."""
 
     def __init__(self, ctx: Context) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, ProcessLoop)
-        assert isinstance(loop.process, StagedProcess)
-        self._process = loop.process
+        self._process = process_here()
         self._token = ctx.attempt_token
         self._process.stage.began(self._process, ctx.task_id, ctx.attempt_token)
 
@@ -62,6 +63,14 @@ class Staged:
         self._process.stage.ended(self._process, self._token, how)
 
 
+def process_here() -> StagedProcess:
+    """Return the process in which this runs."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ProcessLoop)
+    assert isinstance(loop.process, StagedProcess)
+    return loop.process
+
+
 class Planned(Exception):
     """The input asked for it."""
 
@@ -71,11 +80,15 @@ async def act(run_s: float, fate: str, fails: int, ctx: Context) -> None:
 
     Args:
         run_s: how long the work takes.
-        fate: `ok`, `hang` (until it is stopped), `stubborn` (goes on for a while when it is stopped).
+        fate: `ok`, `large` (a large result), `hang` (until it is stopped), `stubborn` (goes on for a
+            while when it is stopped), `poison` (its worker dies of it).
         fails: attempts that raise before one succeeds.
         ctx: of the task.
     """
-    if fate == "hang":
+    if fate == "poison":
+        process = process_here()
+        process.stage.poisoned(process)
+    if fate in ("hang", "poison"):
         await asyncio.sleep(FOR_EVER_S)
     try:
         await asyncio.sleep(run_s)

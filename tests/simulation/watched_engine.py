@@ -118,6 +118,7 @@ class WatchedEngine(Engine):
     ) -> None:
         """Take back a dispatch."""
         self._witness.trace.note("refused", worker, token, code)
+        self._witness.happened[f"refused {code}"] += 1
         self.touched[worker] = None
         super().refused(worker, token, code, message, report)
 
@@ -138,12 +139,14 @@ class WatchedEngine(Engine):
                 after is None or after.token != token, f"the end of {token} was not taken"
             )
         else:
+            self._witness.happened["superseded"] += 1
             now = None if after is None else (after.token, after.status, after.attempts)
             self._witness.check(now == before, f"the stale end of {token} changed {task_id}")
 
     def link_lost(self, worker: WorkerId) -> None:
         """Note that a link is closed."""
         self._witness.trace.note("link lost", worker)
+        self._witness.happened["link lost"] += 1
         self.lost_s[worker] = self._witness.time.now_s
         self.silent_s.pop(worker, None)
         super().link_lost(worker)
@@ -152,6 +155,7 @@ class WatchedEngine(Engine):
         """Note a silence."""
         self._witness.trace.note("silent", worker)
         self.silent_s[worker] = self._witness.time.now_s
+        self._witness.happened["silent"] += 1
         super().silent(worker)
 
     def heard(self, worker: WorkerId) -> None:

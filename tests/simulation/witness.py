@@ -18,6 +18,8 @@ from tests.simulation.cases import AttemptCase, Case, Fate, Order, Queues, Run, 
 from tests.simulation.trace import Trace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from balancer.core.live_task import LiveTask
     from shared.ids import LaneKey, TaskId
     from shared.task import Outcome
@@ -68,6 +70,7 @@ class Witness:
         stage: the code that runs in each process, by token.
         acted: processes whose code began or ended since the last look.
         happened: how often what the scheduler can do was done.
+        on_poison: what happens to a process whose code takes it down.
         problem: the first guarantee that was broken.
     """
 
@@ -86,6 +89,7 @@ class Witness:
         self.deadlines: list[tuple[float, int]] = []
         self.stage: dict[Process, dict[str, Run]] = {}
         self.acted: dict[Process, None] = {}
+        self.on_poison: Callable[[Process], None] = lambda process: process.kill()
         self.happened: Counter[str] = Counter()
         self.problem: str | None = None
         self._places = 0
@@ -260,6 +264,11 @@ class Witness:
         if process.alive:
             self.trace.note("stop", process.name, token, how)
 
+    def poisoned(self, process: Process) -> None:
+        """Note that code takes its process down."""
+        self.trace.note("poisoned", process.name)
+        self.time.after(0.0, lambda: self.on_poison(process))
+
     # Processes
 
     def balancer_starts(self) -> None:
@@ -269,6 +278,7 @@ class Witness:
         self.welcomed.clear()
         self._recovered.clear()
         self.trace.note("balancer starts", self.boot)
+        self.happened["balancer starts"] += 1
 
     def balancer_dies(self) -> None:
         """Note that the balancer was killed: calls break, what is on disk is all there is."""
@@ -349,7 +359,7 @@ class Witness:
         assert task.token is not None
         self.attempts[task.token].end(fate, self.time.now_s)
         run = self.runs.get(task.token)
-        if fate is Fate.TAKEN_BACK and run is not None and run.process.alive and __import__("os").environ.get("LOOSE") is None:
+        if fate is Fate.TAKEN_BACK and run is not None and run.process.alive:
             self.fail(f"{task.token} of {task.id} is taken back although it has begun")
 
     def _disowned(self, run: Run) -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS = ("plain", "plain", "safe", "retried", "retried", "extra", "blocking", "pieces")
 BIG = 90_000  # bytes of a large input: it is left in the store and follows its dispatch
+RUNS_S = (0.3, 0.6, 1.5, 2.5)  # mean time of a run: in some worlds the fleet is idle, in others late
 SOFT_LIMIT_S = 20.0  # deadlines of calls lie below it
 
 
@@ -32,10 +33,11 @@ def orders(chance: Random, count: int, pools: list[PoolKey], span_s: float) -> l
         else chance.uniform(0.0, span_s)
         for _ in range(count)
     )
-    return [_order(chance, n, at_s, chance.choice(pools)) for n, at_s in enumerate(moments)]
+    run_s = chance.choice(RUNS_S)
+    return [_order(chance, n, at_s, chance.choice(pools), run_s) for n, at_s in enumerate(moments)]
 
 
-def _order(chance: Random, n: int, at_s: float, pool: PoolKey) -> Order:
+def _order(chance: Random, n: int, at_s: float, pool: PoolKey, run_s: float) -> Order:
     function = chance.choice(FUNCTIONS)
     lane: LaneKey = (*pool, function)
     if chance.random() < 0.01:
@@ -43,7 +45,7 @@ def _order(chance: Random, n: int, at_s: float, pool: PoolKey) -> Order:
     mode = Mode.STREAM if function == "pieces" else Mode.SYNC
     if chance.random() < 0.45:
         mode = Mode.WEBHOOK
-    order = Order(n=n, at_s=at_s, mode=mode, lane=lane, fields=_fields(chance, n, function, mode))
+    order = Order(n=n, at_s=at_s, mode=mode, lane=lane, fields=_fields(chance, n, function, mode, run_s))
     order.priority = chance.choice((1, 1, 1, 2, 3))
     # A durable task that nobody can run waits for a host until its deadline.
     if mode is not Mode.WEBHOOK or lane[2] not in FUNCTIONS or chance.random() < 0.15:
@@ -61,8 +63,10 @@ def _order(chance: Random, n: int, at_s: float, pool: PoolKey) -> Order:
     return order
 
 
-def _fields(chance: Random, n: int, function: str, mode: Mode) -> dict[str, object]:
-    run_s = round(chance.expovariate(2.0), 3)
+def _fields(
+    chance: Random, n: int, function: str, mode: Mode, mean_s: float
+) -> dict[str, object]:
+    run_s = round(min(chance.expovariate(1 / mean_s), 5 * mean_s), 3)
     if function == "blocking":
         return {"n": n}
     fails = chance.choice((0, 0, 0, 0, 1, 2, 9))
@@ -71,6 +75,8 @@ def _fields(chance: Random, n: int, function: str, mode: Mode) -> dict[str, obje
         size = chance.choice((0, 0, 0, 3_000, 30_000, 80_000))
         return {"n": n, "run_s": run_s / 4, "count": count, "fails": fails, "size": size}
     fate = chance.choice(("ok",) * 9 + ("hang", "stubborn", "large"))
+    if chance.random() < 0.005:
+        fate = "poison"
     fields: dict[str, object] = {"n": n, "run_s": run_s, "fate": fate, "fails": fails}
     if chance.random() < 0.03 and mode is Mode.WEBHOOK:
         fields["pad"] = "x" * BIG

@@ -24,7 +24,7 @@ from tests.simulation.cases import Violation
 from tests.simulation.chaos import Chaos
 from tests.simulation.control import Control, SimRoster, rewired
 from tests.simulation.faulty_store import Disk
-from tests.simulation.hosts import Host
+from tests.simulation.hosts import RESTART_S, Host
 from tests.simulation.network import Network
 from tests.simulation.virtual_time import VirtualTime
 from tests.simulation.witness import Witness
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from shared.ids import PoolKey
     from tests.simulation.cases import Order
+    from tests.simulation.virtual_time import Process
 
 SWEEP_STEPS = 500
 CRITICAL = 50  # the level of the log that nothing of ours uses
@@ -138,6 +139,7 @@ class World:
             task_timeout_s=SOFT_LIMIT_S,
         )  # fmt: skip
         self._done = False
+        self.witness.on_poison = self._poisoned
         for order in orders(Random(f"{seed}/callers"), sizes.tasks, POOLS, sizes.span_s):
             self.time.after(order.at_s, lambda order=order: self._ask(order))
 
@@ -181,6 +183,14 @@ class World:
             self.time.after(0.0, lambda: host.up or host.start())
         else:
             self.time.after(chance.uniform(0.0, 5.0), lambda: host.up or host.start())
+
+    def _poisoned(self, process: Process) -> None:
+        """Let a worker die of its code, and its supervisor start it anew."""
+        for host in self.hosts.values():
+            if host.up and host.process is process:
+                host.kill(silent_s=0.0)
+                self.time.after(RESTART_S, lambda host=host: host.up or host.start())
+                return
 
     def _list(self, address: str, weight: float) -> None:
         if not self.roster.has(address):

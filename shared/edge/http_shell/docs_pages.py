@@ -35,9 +35,10 @@ function withKey(request) {
 
 async function start() {
   const asked = await fetch("/openapi", withKey({headers: {}}));
-  const form = document.getElementById("key-form");
-  form.hidden = asked.status !== 401;
-  if (asked.status === 401) return;
+  const refused = asked.status === 401;
+  document.getElementById("ask").hidden = !refused;
+  document.getElementById("refused").hidden = !(refused && sessionStorage.getItem(KEY));
+  if (refused) return;
   SwaggerUIBundle({spec: await asked.json(), dom_id: "#swagger-ui", deepLinking: true, requestInterceptor: withKey});
 }
 
@@ -60,10 +61,15 @@ _PAGE = """<!doctype html>
 <link rel="icon" type="image/png" href="/docs/favicon-32x32.png">
 </head>
 <body>
-<form id="key-form" hidden>
+<main id="ask" hidden>
+<h1>{title}</h1>
+<p>Its routes and functions are shown to whoever has its key. This tab keeps the key until it is closed.</p>
+<form id="key-form">
 <p><label for="key">Key (LB_AUTH_KEY):</label>
-<input id="key" type="password" autocomplete="off" required> <button>Open</button></p>
+<input id="key" type="password" autocomplete="off" required autofocus> <button>Open</button></p>
+<p id="refused" role="alert" hidden>This key was refused.</p>
 </form>
+</main>
 <div id="swagger-ui"></div>
 <script src="/docs/swagger-ui-bundle.js"></script>
 <script src="/docs/start.js"></script>

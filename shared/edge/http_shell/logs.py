@@ -34,13 +34,14 @@ async def answer_logs(request: web.Request, ring: LogRing) -> web.StreamResponse
         "Cache-Control": "no-cache, no-transform",
     }
     response = web.StreamResponse(headers=headers)
+    lines = ring.lines(query)  # at the same moment: no line is missed, none comes twice
     try:
         await response.prepare(request)
-        lines = ring.lines(query)
         while True:
-            await response.write(
-                "".join(f"data: {line}\n\n" for line in lines).encode() or KEEP_ALIVE
-            )
+            async with asyncio.timeout(limits.LINGER_S):
+                await response.write(
+                    "".join(f"data: {line}\n\n" for line in lines).encode() or KEEP_ALIVE
+                )
             try:
                 async with asyncio.timeout(limits.SSE_KEEP_ALIVE_S):
                     await news.wait()
@@ -48,7 +49,9 @@ async def answer_logs(request: web.Request, ring: LogRing) -> web.StreamResponse
                 pass
             news.clear()
             lines = follower.take()
-    except ConnectionError:
+    except (ConnectionError, TimeoutError):  # it has left, or takes nothing any more
+        if request.transport is not None:
+            request.transport.abort()
         return response
     finally:
         follower.close()

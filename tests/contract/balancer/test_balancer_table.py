@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from balancer.fleet.names import addresses_of
 from tests.fakes.in_process_balancer import JsonObject, Reply, RunningBalancer, running_balancer
 from tests.fakes.in_process_worker import running_worker, start_worker
 from tests.fakes.task_functions import HeldWork, hello
@@ -28,7 +29,7 @@ async def held_fleet(
     async with (
         running_worker(*hosted, slots=slots) as worker,
         running_balancer(
-            directory, worker.url, linked=1, clock=None, ring=None, **settings
+            directory, worker.url, linked=1, clock=None, ring=None, resolve=addresses_of, **settings
         ) as balancer,
     ):
         yield balancer, work

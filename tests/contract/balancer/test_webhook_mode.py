@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from balancer.fleet.names import addresses_of
 from shared.system import SystemClock
 from shared.webhooks import parse_secrets, verify
 from tests.fakes.hook_receiver import HookReceiver, hook_receiver
@@ -33,7 +34,7 @@ async def hooked(
         hook_receiver() as receiver,
         running_worker(*hosted) as worker,
         running_balancer(
-            directory, worker.url, linked=1, clock=None, ring=None, **values
+            directory, worker.url, linked=1, clock=None, ring=None, resolve=addresses_of, **values
         ) as balancer,
     ):
         yield balancer, receiver

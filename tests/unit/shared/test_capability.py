@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +73,13 @@ def test_fields_that_are_unknown_or_of_another_type_take_defaults(
 ) -> None:
     """A later version's fields are ignored, and nonsense is not believed."""
     assert FunctionSpec.from_wire(item) == expected
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, -1, 10**400])
+def test_numbers_that_are_no_durations_take_defaults(number: float) -> None:
+    """JSON as Python reads it has NaN and Infinity; a task that retries after NaN would never."""
+    config = {"timeout": number, "retries": number, "retryDelay": number}
+    assert FunctionSpec.from_wire({"name": "f", "config": config}) == FunctionSpec(name="f")
 
 
 HELLO = FunctionSpec(name="f", params={"name": NAME, "ms": MS})

@@ -105,6 +105,52 @@ async def test_a_follower_gets_what_is_kept_and_what_comes(port: int, ring: LogR
     await wait_until(lambda: ring.followers == 0, "the follower is forgotten")
 
 
+async def test_a_line_that_comes_while_a_follower_is_answered_is_shown_once(ring: LogRing) -> None:
+    """Neither lost nor repeated, however long the head of the answer takes."""
+    app = edge_application(SequentialIds("made"))
+
+    async def logs(request: web.Request) -> web.StreamResponse:
+        return await answer_logs(request, ring)
+
+    async def meanwhile(request: web.Request, response: web.StreamResponse) -> None:
+        ring.add("warn", "x", "meanwhile")
+
+    app.router.add_get("/logs", logs)
+    app.on_response_prepare.append(meanwhile)
+    runner = await listen(
+        app, SequentialIds("bad"), host="127.0.0.1", port=0, shutdown_timeout_s=0.05
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", runner.port)
+    writer.write(_get("/logs?follow=sse&level=warn"))
+    received = b""
+    while b"meanwhile" not in received:
+        received += await reader.read(4096)
+    ring.add("warn", "x", "afterwards")
+    while b"afterwards" not in received:
+        received += await reader.read(4096)
+    assert received.count(b"meanwhile") == 1
+    writer.close()
+    await runner.cleanup()
+
+
+async def test_a_follower_that_takes_nothing_is_dropped(
+    port: int, ring: LogRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds one of few places."""
+    monkeypatch.setattr("shared.edge.limits.LINGER_S", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write(_get("/logs?follow=sse"))
+    await wait_until(lambda: ring.followers == 1, "it follows")
+
+    def flooded() -> bool:
+        ring.add("info", "x", "y" * 1_000_000)
+        return ring.followers == 0
+
+    await wait_until(flooded, "it is dropped")
+    writer.close()
+    del reader
+
+
 async def test_followers_are_bounded(port: int, ring: LogRing) -> None:
     """One too many is told when to come again."""
     for _ in range(MAX_FOLLOWERS):
