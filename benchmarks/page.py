@@ -14,13 +14,13 @@ BEGIN = "<!-- figures: written by python -m benchmarks --page -->"
 END = "<!-- end of figures -->"
 
 
-def write(sections: list[Section]) -> None:
+def write(sections: list[Section], path: Path = PAGE) -> None:
     """Replace the figures of the page."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
+    before, _, rest = path.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     parts = [_goals([goal for section in sections for goal in section.goals])]
     parts += [_ratios(table) for section in sections for table in section.tables if table.ratios]
-    PAGE.write_text("\n\n".join([before + BEGIN, *parts, END + after]))
+    path.write_text("\n\n".join([before + BEGIN, *parts, END + after]))
 
 
 def _goals(goals: list[Goal]) -> str:

@@ -112,11 +112,10 @@ class TaskLog:
         ring: where lines go.
     """
 
-    __slots__ = ("_log", "_ring")
+    __slots__ = ("_ring",)
 
     def __init__(self, ring: LogRing) -> None:
         self._ring = ring
-        self._log = Log("store")
 
     def accepted(self, task_id: str, lane: LaneKey, mode: str, correlation: str = "") -> None:
         """Note that a task was taken."""
@@ -177,16 +176,6 @@ class TaskLog:
                 "correlation_id": correlation, "code": code, "seconds": seconds,
             }  # fmt: skip
             self._ring.keep_task(action, task_id, fields)
-
-    def store_failed(self, task_id: str, error: BaseException) -> None:
-        """Note that the store did not do what a task needed."""
-        self._log.event(
-            "store.unavailable", reason=str(error) or type(error).__name__, task_id=task_id
-        )
-
-    def store_restored(self) -> None:
-        """Note that the store does again what tasks need."""
-        self._log.event("store.restored")
 
     def _line(
         self, action: str, task_id: str, lane: LaneKey, correlation: str, **fields: object

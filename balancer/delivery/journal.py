@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from balancer.core.counters import Counters
 from balancer.store.ports import MAX_ATTEMPTS_KEPT, REFUSED
 from balancer.store.recent import RecentTasks, WallClock, current_attempt
+from shared.errors import CODES
+from shared.log import Log
 from shared.task_state import TaskEvent
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Journal:
         self.wall = WallClock(clock.utc_now(), clock.monotonic())
         self.recent = RecentTasks(self.wall)
         self._log = log
+        self._store_log = Log("store")
         self._store_out = False
 
     def accepted(self, task: LiveTask) -> None:
@@ -73,7 +76,8 @@ class Journal:
         outcome.attempts = task.number
         code = outcome.failure.code if outcome.failure else "ok"
         counters = self.counters
-        counters.end(task.lane, code)
+        # Codes come from workers too: one that this version does not know must not be a label of its own.
+        counters.end(task.lane, code if code == "ok" or code in CODES else "other")
         if task.started_s is not None:
             counters.wait_s += task.started_s - task.created_s
             counters.run_s += now_s - task.started_s
@@ -86,13 +90,14 @@ class Journal:
         """Note that the store did not do what a task needs; an outage is logged once."""
         if not self._store_out:
             self._store_out = True
-            self._log.store_failed(task.id, error)
+            reason = str(error) or type(error).__name__
+            self._store_log.event("store.unavailable", reason=reason, task_id=task.id)
 
     def store_works(self) -> None:
         """Note that the store did what a task needs."""
         if self._store_out:
             self._store_out = False
-            self._log.store_restored()
+            self._store_log.event("store.restored")
 
     def _remembered(
         self, task: LiveTask, outcome: str, code: str, now_s: float

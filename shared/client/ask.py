@@ -20,8 +20,7 @@ class Ask:
         headers: beside those of every request.
         limit_s: from the first try to the end of the answer; of a stream, to its beginning.
         silence_s: longest wait for the next bytes of a stream; None when the answer is none.
-        may_be_taken: a 503 of the store does not prove that nothing happened: a durable task without
-            an Idempotency-Key.
+        may_be_taken: a 503 of the store does not prove that nothing happened: a durable task.
     """
 
     method: str

@@ -214,7 +214,6 @@ class Client:
         max_attempts: int | None = None,
         metadata: Json = None,
         correlation_id: str | None = None,
-        idempotency_key: str | None = None,
         **params: Json,
     ) -> TaskId:
         """Hand a durable task over and return its id; other arguments as for `call`.
@@ -223,11 +222,10 @@ class Client:
             function: its name.
             webhook: URL that gets the result, or a whole target. Without one the result is kept
                 for `wait` and `status`.
-            idempotency_key: the same key twice is the same task.
 
         Raises:
             CabrankError: the task was not accepted. When the code is `store_unavailable` or
-                `connection_lost` it may have been: repeat it with an idempotency key.
+                `connection_lost` it may have been all the same: look for it in `tasks`.
         """
         options = self._options(
             group, contract, priority, timeout_s, deadline_s, max_attempts, metadata
@@ -238,10 +236,7 @@ class Client:
             headers["Prefer"] = "respond-async"
         else:
             task |= {"mode": "webhook", "webhook": webhook_of(webhook)}
-        if idempotency_key is not None:
-            headers["Idempotency-Key"] = idempotency_key
-        unsure = idempotency_key is None
-        ask = _task_ask(task, headers, limit_s=self._timeout_s, may_be_taken=unsure)
+        ask = _task_ask(task, headers, limit_s=self._timeout_s, may_be_taken=True)
         task_id = decode((await self._send(ask)).body, JsonObject).get("task_id")
         if not isinstance(task_id, str):
             raise bad_answer("the task was accepted without an id")

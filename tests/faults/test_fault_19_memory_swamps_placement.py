@@ -33,6 +33,11 @@ async def test_free_slots_choose_the_worker_whatever_its_memory(tmp_path: Path) 
             gate.set()
             await asyncio.gather(*calls)
             gate.clear()
+            fleet = balancer.balancer.fleet
+            await wait_until(
+                lambda: [each.report and each.report.used for each in fleet.workers()] == [0, 0],
+                "both have told that their slots are free",
+            )
             calls = [asyncio.create_task(balancer.task("hold")) for _ in range(4)]
             await wait_until(lambda: full.used + empty.used == 4, "four run")
             assert (full.used, empty.used) == (2, 2)

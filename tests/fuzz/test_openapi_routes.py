@@ -1,13 +1,11 @@
 """Schemathesis over both OpenAPI documents: whatever is sent, the answers are those that are documented.
 
 Each operation gets the cases that the boundaries of its schemas name (a sample of them), and valid and
-invalid ones by chance, in all forms of body and answer. `FUZZ_EXAMPLES` says how many of each,
-`FUZZ_SEED` chooses others.
+invalid ones by chance, in all forms of body and answer. tests/fuzz/amount.py says how many.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from hypothesis.strategies._internal import collections
 from schemathesis import GenerationMode
 
 from balancer.api import openapi as of_balancer
+from tests.fuzz.amount import EXAMPLES, SEED
 from tests.fuzz.openapi_calls import ACCEPTS, PREFERS, Manner, Target
 from tests.fuzz.openapi_fleet import KEYS, served_fleet
 from worker.api import openapi as of_worker
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
     from tests.fuzz.openapi_rules import JsonObject
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
-SEED = int(os.environ.get("FUZZ_SEED", "1"))
 SHARE_OF_TASKS = 3  # `POST /task` has as many schemas as functions, so it gets more
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 MANNERS = st.builds(Manner, st.sampled_from(ACCEPTS), st.sampled_from(PREFERS), st.booleans())
@@ -59,7 +56,7 @@ OPERATIONS = [
 
 pytestmark = [
     pytest.mark.xdist_group("openapi"),  # one fleet serves them all
-    pytest.mark.timeout(60 + EXAMPLES),
+    pytest.mark.timeout(60 + 5 * EXAMPLES),
 ]
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from tests.simulation.virtual_time import Process, VirtualTime
 
-MIN_LATENCY_S, MAX_LATENCY_S = 0.0002, 0.003
+MIN_LATENCY_S = 0.0002
+MAX_LATENCIES_S = (0.003, 0.003, 0.06)  # of one room, or of a wide network
 SEND_WINDOW = 512 * 1024  # bytes on their way after which a sender waits, as a full socket buffer
 COUNTING = (Credit.__struct_config__.tag, Chunk.__struct_config__.tag)
 
@@ -326,12 +327,13 @@ class Network:
         self.time = time
         self.connections: list[Connection] = []
         self._chance = chance
+        self._max_latency_s = chance.choice(MAX_LATENCIES_S)
         self._listeners: dict[str, Listener] = {}
         self._dark: set[str] = set()  # addresses that cannot be reached
 
     def latency_s(self) -> float:
         """Return how long the next frame is on its way."""
-        return self._chance.uniform(MIN_LATENCY_S, MAX_LATENCY_S)
+        return self._chance.uniform(MIN_LATENCY_S, self._max_latency_s)
 
     def listen(self, address: str, listener: Listener) -> None:
         """Let a process listen at an address."""

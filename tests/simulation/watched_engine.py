@@ -135,9 +135,8 @@ class WatchedEngine(Engine):
         super().finished(worker, token, task_id, outcome)
         after = self.scheduler.get(task_id)
         if current:
-            self._witness.check(
-                after is None or after.token != token, f"the end of {token} was not taken"
-            )
+            goes_on = after is not None and (outcome.ok or after.token == token)
+            self._witness.check(not goes_on, f"{task_id} goes on after the end of {token}")
         else:
             self._witness.happened["superseded"] += 1
             now = None if after is None else (after.token, after.status, after.attempts)

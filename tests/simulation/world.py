@@ -170,7 +170,7 @@ class World:
         group, contract = POOLS[number % len(POOLS)]
         host = Host(
             address, group, contract, chance.choice((1, 1, 2, 3, 4)), old=chance.random() < 0.1,
-            direct=chance.random() < 0.3, heartbeat_s=heartbeat_s, witness=self.witness,
+            direct=chance.random() < 0.5, heartbeat_s=heartbeat_s, witness=self.witness,
             network=self.network, time=self.time, seed=str(self.seed),
         )  # fmt: skip
         self.hosts[WorkerId(address)] = host

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from shared.edge import limits
 from shared.edge.answers import render_failure
@@ -174,6 +174,13 @@ class _EdgeProtocol(web.RequestHandler):
     def __init__(self, manager: web.Server, *, ids: IdSource, **kwargs: object) -> None:
         super().__init__(manager, **kwargs)  # type: ignore[arg-type]
         self._ids = ids
+
+    def log_exception(self, *args: object, exc_info: object = None) -> None:
+        """Log what went wrong beside the handler; a body that is malformed is its sender's matter."""
+        if isinstance(exc_info, HttpProcessingError | web.RequestPayloadError):
+            _log.event("http.malformed", reason=type(exc_info).__name__)
+        else:
+            super().log_exception(*args, exc_info=exc_info)
 
     def handle_error(
         self,

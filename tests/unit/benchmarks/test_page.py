@@ -10,8 +10,6 @@ from benchmarks.report import Goal, Section, Table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
 GOALS = [
     Goal("ours / theirs", 1.5, 1.2),
     Goal("latency that is added", 0.25, 0.5, at_least=False, unit="ms"),
@@ -19,15 +17,14 @@ GOALS = [
 ]
 
 
-def test_only_ratios_get_into_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_ratios_get_into_the_page(tmp_path: Path) -> None:
     """The figures between the marks are renewed, the text around them stays."""
     path = tmp_path / "performance.md"
     path.write_text(f"before\n\n{page.BEGIN}\nold\n{page.END}\n\nafter\n")
-    monkeypatch.setattr(page, "PAGE", path)
     table = Table("Calls", ("system", "calls/s", "of bare"), ("of bare",))
     table.add("ours", 12_345.0, 0.5)
     table.add("not measured", 12_345.0, None)
-    page.write([Section("throughput", [table], GOALS)])
+    page.write([Section("throughput", [table], GOALS)], path)
     text = path.read_text()
     assert text.startswith(f"before\n\n{page.BEGIN}\n")
     assert text.endswith(f"{page.END}\n\nafter\n")
@@ -38,14 +35,11 @@ def test_only_ratios_get_into_the_page(tmp_path: Path, monkeypatch: pytest.Monke
     assert "| not measured | – |" in text
 
 
-def test_a_goal_shows_how_far_it_is_from_its_bound(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_goal_shows_how_far_it_is_from_its_bound(tmp_path: Path) -> None:
     """A bound in milliseconds is shown as a share of it, because the figure itself says nothing."""
     path = tmp_path / "performance.md"
     path.write_text(page.BEGIN + page.END)
-    monkeypatch.setattr(page, "PAGE", path)
-    page.write([Section("all", goals=GOALS)])
+    page.write([Section("all", goals=GOALS)], path)
     text = path.read_text()
     assert "| ours / theirs | 1.50 × | ≥ 1.2 × | met |" in text
     assert "| latency that is added | 0.50 of it | ≤ 0.5 ms | met |" in text

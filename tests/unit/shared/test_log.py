@@ -303,12 +303,3 @@ def test_every_end_can_be_noted(noted: tuple[TaskLog, LogRing], status: str) -> 
     log, ring = noted
     log.ended("t-1", LANE, status, "code", 1.0)
     assert len(ring.lines()) == 1
-
-
-def test_an_outage_of_the_store_is_an_error(noted: tuple[TaskLog, LogRing]) -> None:
-    """With its reason, or its kind when it gives none."""
-    log, ring = noted
-    log.store_failed("t-1", OSError("disk full"))
-    log.store_failed("t-1", TimeoutError())
-    assert ["disk full" in ring.lines()[0], "TimeoutError" in ring.lines()[1]] == [True, True]
-    assert all("[ERROR] [STORE]" in line for line in ring.lines())

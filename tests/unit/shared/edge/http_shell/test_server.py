@@ -265,3 +265,16 @@ async def test_a_port_that_is_taken_is_told(server: EdgeRunner) -> None:
             host="127.0.0.1",
             port=server.port,
         )
+
+
+@pytest.mark.parametrize("path", ["/echo", "/nope"])
+async def test_a_malformed_body_is_no_error_of_ours(
+    server: EdgeRunner, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody fills the log with tracebacks by what he sends, whether it is read or thrown away."""
+    head = _get(path, "Content-Encoding: gzip", "Content-Length: 9", method="POST")
+    answered = await exchange(
+        server.port, head.replace(b"Connection: close\r\n", b"") + b"not gzip!"
+    )
+    assert answered.status in (400, 404)
+    assert caplog.records == []
