@@ -48,7 +48,7 @@ RIVALS = (
         ("celery", "-A", "on_celery", "worker", "--pool", "solo", "--loglevel", "warning",
          "--without-gossip", "--without-mingle", "--without-heartbeat"),
     ),
-    Rival("Dramatiq", "on_dramatiq", ("dramatiq", "on_dramatiq", "-p", "1", "-t", "8")),
+    Rival("Dramatiq", "on_dramatiq", ("dramatiq", "on_dramatiq", "-p", "1", "-t", "16")),
     Rival(
         "Taskiq",
         "on_taskiq",

@@ -149,10 +149,12 @@ def parse_task(body: bytes, headers: EdgeHeaders, rules: TaskRules) -> TaskReque
     refused = rules.check_function(function, mode)
     if refused is not None:
         return refused
+    worker_key = fields.worker_key_of(headers.wr_auth)
+    if isinstance(worker_key, Failure):
+        return worker_key
     request = TaskRequest(
         function=function, contract=contract, group=group, input=text, priority=priority, mode=mode,
-        correlation_id=headers.correlation_id or "",
-        worker_key=None if headers.wr_auth is None else without_bearer(headers.wr_auth),
+        correlation_id=headers.correlation_id or "", worker_key=worker_key,
     )  # fmt: skip
     return _with_options(request, given)
 

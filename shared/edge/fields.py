@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from shared.edge.keys import without_bearer
 from shared.edge.limits import (
     MAX_ATTEMPTS,
     MAX_CONTRACT,
@@ -120,6 +121,17 @@ def metadata_of(raw: msgspec.Raw) -> bytes | Failure | None:
         expected = f"must be an object of at most {MAX_METADATA} bytes of JSON"
         return failure("invalid_field", f"Invalid metadata: {expected}")
     return text
+
+
+def worker_key_of(given: str | None) -> str | Failure | None:
+    """Check `x-wr-auth`: a header may hold bytes that are no text, which nothing can carry on."""
+    if given is None:
+        return None
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return failure("invalid_field", "Invalid x-wr-auth: must be UTF-8")
+    return without_bearer(given)
 
 
 def webhook_of(raw: msgspec.Raw) -> WebhookTarget | Failure:
