@@ -60,7 +60,9 @@ class BalancerSettings(ProcessSettings):
         ge=50,
         description="Milliseconds of silence after a heartbeat until a worker gets no dispatch.",
     )
-    dashboard_enabled: Switch = Field(True, description="Serve /dashboard.")
+    dashboard_enabled: Switch = Field(
+        True, description="Serve /dashboard; this version has none yet, so it changes nothing."
+    )
     task_attempts: int = Field(3, ge=1, le=100, description="No task gets more attempts.")
     queue_timeout: int | None = Field(
         None,

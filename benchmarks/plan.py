@@ -31,7 +31,7 @@ class Plan:
     budget_s: float
 
 
-QUICK = Plan(quick=True, rounds=3, few=2, seconds=0.5, warm_s=0.1, budget_s=150)
+QUICK = Plan(quick=True, rounds=3, few=2, seconds=0.5, warm_s=0.1, budget_s=165)
 FULL = Plan(quick=False, rounds=7, few=3, seconds=1.5, warm_s=0.3, budget_s=720)
 
 

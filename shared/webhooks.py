@@ -45,10 +45,11 @@ OUTCOME = "x-cabrank-outcome"
 _OURS = frozenset({ID, TIMESTAMP, SIGNATURE, OUTCOME})  # nobody else's word may stand there
 
 # The connection's own headers (RFC 9110 §7.6.1) and those that the body and the URL decide.
-_REFUSED = frozenset(
+REFUSED_HEADERS = frozenset(
     {
         "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate",
-        "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+        "proxy-authorization", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding",
+        "upgrade",
     }
 )  # fmt: skip
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -154,7 +155,7 @@ def refused_header(name: str, value: str) -> str | None:
     """Tell why a header of a caller cannot be sent; None when it can."""
     if not _TOKEN.fullmatch(name):
         return f"{name!r} is not the name of a header"
-    if name.lower() in _REFUSED:
+    if name.lower() in REFUSED_HEADERS:
         return f"header {name} belongs to the connection and cannot be set"
     if _CONTROL.search(value):
         return f"header {name} has a control character in its value"

@@ -11,9 +11,11 @@ has a time limit, so that one that hangs is down, not undecided.
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+import msgspec
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from shared.log import Log
@@ -212,8 +214,13 @@ async def _within(limit_s: float, call: Awaitable[object]) -> object:
 
 
 def _json_form(value: object) -> object:
-    """Return what has no JSON form as text: it is shown to people."""
+    """Return a value as JSON has it; what has no such form becomes text: it is shown to people."""
     try:
-        return cast("object", to_jsonable_python(value, bytes_mode="base64"))
+        form = cast("object", to_jsonable_python(value, bytes_mode="base64"))
     except (PydanticSerializationError, ValueError):
-        return str(value)
+        form = str(value)
+    try:
+        msgspec.json.encode(form)
+    except UnicodeEncodeError:  # a lone surrogate, as in a file name that is no UTF-8
+        return json.loads(json.dumps(form, ensure_ascii=False).encode("utf-8", "replace"))
+    return form

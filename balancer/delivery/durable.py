@@ -95,9 +95,9 @@ class DurableTasks:
         """Commit a new task; None means that it survives a power cut from now on."""
         if self._unfinished >= self._max_durable:
             return failure("queue_full", retry_after_s=5)
+        stored = self._stored(task, self._order + 1)
         self._unfinished += 1
         self._order += 1
-        stored = self._stored(task, self._order)
         answer: asyncio.Future[Unavailable | None] = asyncio.get_running_loop().create_future()
 
         def done(error: Unavailable | None) -> None:

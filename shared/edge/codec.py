@@ -34,7 +34,6 @@ from shared.edge.keys import (
     authorize_worker,
     is_key,
     knows_a_key,
-    without_bearer,
 )
 from shared.edge.rules import BalancerRules, TaskRules, WorkerRules
 from shared.edge.transcode import json_from_msgpack

@@ -24,6 +24,7 @@ from shared.edge.limits import (
 )
 from shared.errors import Failure, failure
 from shared.task import PRIORITY_FIRST, PRIORITY_LAST, Mode, WebhookTarget
+from shared.webhooks import REFUSED_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,15 +43,6 @@ _NOT_IN_VALUE = re.compile(
     r"[\x00-\x08\x0a-\x1f\x7f]"
 )  # control characters but tab: header injection
 _NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]")
-
-# Hop-by-hop (RFC 9110 §7.6.1), and what only the sender of a request may state.
-REFUSED_HEADERS = frozenset(
-    {
-        "connection", "content-length", "host", "keep-alive", "proxy-authenticate",
-        "proxy-authorization", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding",
-        "upgrade",
-    }
-)  # fmt: skip
 
 
 def priority_of(value: object) -> float | Failure:

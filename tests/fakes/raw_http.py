@@ -6,9 +6,13 @@ import asyncio
 import json
 import socket
 import struct
+from collections.abc import Iterable
 from typing import cast
 
 import msgspec
+
+
+SILENCE_S = 0.1  # after which nothing more is expected
 
 
 class RawAnswer:
@@ -82,6 +86,24 @@ class Peer:
         raw = cast("socket.socket", self.writer.get_extra_info("socket"))
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
+
+
+async def exchange_raw(port: int, segments: Iterable[bytes]) -> bytes:
+    """Send segments on a new connection; return what was said until the server closed or fell silent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    said = b""
+    try:
+        for segment in segments:
+            writer.write(segment)
+            await writer.drain()
+            await asyncio.sleep(0)
+        while part := await asyncio.wait_for(reader.read(65536), SILENCE_S):
+            said += part
+    except (TimeoutError, ConnectionError):
+        pass
+    finally:
+        writer.transport.abort()
+    return said
 
 
 def split_answers(raw: bytes) -> list[RawAnswer]:

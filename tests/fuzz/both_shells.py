@@ -28,6 +28,7 @@ from shared.webhooks import WebhookPolicy
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.raw_http import RawAnswer, split_answers
 from tests.fakes.task_functions import echo, fail, hello, nothing, stream, stream_fail
+from tests.fuzz.raw_requests import BODY_LIMIT
 from worker.api.fast import FastDesk
 from worker.api.task import TaskRoute
 from worker.authoring.registry import Registry
@@ -37,7 +38,6 @@ from worker.processes import ProcessPool
 from worker.runner import Runner
 
 AUTH_KEY, LB_KEY = "auth-key-of-the-fuzz", "lb-key-of-the-fuzz"
-BODY_LIMIT = 2000
 _IDS = re.compile(rb"(lane|other|malformed|token)-[0-9a-f]+")
 _SAME_HEADERS = ("content-type", "connection", "server", "retry-after", "www-authenticate", "allow")
 
@@ -189,7 +189,12 @@ async def both_shells() -> AsyncGenerator[Shells]:
     )
     policy = WebhookPolicy()
     hooks = WebhookMode(
-        engine, NoHooks(policy, UrlRules(), clock=clock), policy, clock=clock, chance=chance, limit=4
+        engine,
+        NoHooks(policy, UrlRules(), clock=clock),
+        policy,
+        clock=clock,
+        chance=chance,
+        limit=4,
     )
     keys, log = Keys(AUTH_KEY, LB_KEY), TaskLog(ring)
     route = TaskRoute(

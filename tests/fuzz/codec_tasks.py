@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TypeVar, cast
 
 import msgpack
 from hypothesis import strategies as st
@@ -14,7 +13,6 @@ from shared.edge.limits import MAX_ATTEMPTS, MAX_CONTRACT, MAX_NAME, MAX_SECONDS
 from shared.task import PRIORITY_FIRST, PRIORITY_LAST
 
 JsonObject = dict[str, object]
-Drawn = TypeVar("Drawn")
 
 MSGPACK = "application/msgpack"
 BOM = b"\xef\xbb\xbf"
@@ -29,13 +27,17 @@ values = st.recursive(
 )
 objects = st.dictionaries(texts, values, max_size=3)
 seconds = st.floats(0, MAX_SECONDS, exclude_min=True) | st.integers(1, int(MAX_SECONDS))
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9) | st.just("n" * MAX_NAME)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9) | st.just(
+    "n" * MAX_NAME
+)
 urls = st.builds("{}://{}{}".format, st.sampled_from(["http", "HTTPS"]), st.sampled_from(
     ["h", "h:1", "u:p@h.example:65535", "[::1]:80", "127.0.0.1"]
 ), st.sampled_from(["", "/", "/a%20b?c=d#e", "?x"]))  # fmt: skip
 # Visible ASCII and what may stand between; tchar of RFC 9110 in names.
 header_names = st.from_regex(r"x-[!#$%&'*+.^_`|~0-9A-Za-z-]{1,8}", fullmatch=True)
-header_values = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=9)  # fmt: skip
+header_values = st.text(
+    st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=9
+)
 
 
 class _Hosts:
@@ -122,7 +124,7 @@ def tasks(draw: st.DrawFn) -> JsonObject:
 def written(draw: st.DrawFn, task: JsonObject) -> tuple[bytes, str | None]:
     """A body that says a task, in one of the forms that JSON and msgpack allow, and its content type."""
     if draw(st.booleans()):
-        return cast("bytes", msgpack.packb(task)), draw(
+        return msgpack.packb(task), draw(
             st.sampled_from([MSGPACK, "application/x-msgpack", "APPLICATION/MSGPACK; x=y"])
         )
     text = json.dumps(

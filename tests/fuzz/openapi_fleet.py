@@ -6,7 +6,7 @@ import asyncio
 import io
 import logging
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ KEYS = {"worker": AUTH_KEY, "balancer": LB_KEY}
 
 
 @contextmanager
-def served_fleet(folder: Path) -> Iterator[Fleet]:
+def served_fleet(folder: Path) -> Generator[Fleet]:
     """Serve a fleet while the context lasts.
 
     Args:

@@ -11,11 +11,9 @@ import msgpack
 from jsonschema import Draft202012Validator
 
 from shared.errors import CODES
+from tests.fuzz.openapi_cases import MSGPACK, JsonObject
 from tests.fuzz.openapi_fleet import KEYS
 
-JsonObject = dict[str, object]
-
-MSGPACK = "application/msgpack"
 _CODE = re.compile(r"`(\w+)`")
 _MEMBERS = {"success", "error", "code", "task_id", "error_type", "details"}
 # Of a webhook's headers the document cannot say which names are refused, nor how many bytes they may have.

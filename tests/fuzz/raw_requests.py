@@ -9,13 +9,21 @@ from __future__ import annotations
 import json
 from random import Random
 
-from tests.fuzz.both_shells import AUTH_KEY, BODY_LIMIT, LB_KEY
-
+BODY_LIMIT = 2000
 _FUNCTIONS = ("hello", "hello", "echo", "fail", "nothing", "stream", "stream_fail", "nope")
 _INPUTS: tuple[object, ...] = (
     {}, {"name": "Ada"}, {"name": "x"}, {"text": "x"}, {"pieces": ["a", "b"]}, {"k": 1}, [], None, 1,
 )  # fmt: skip
-_MEMBERS = ("function", "contract", "input", "priority", "mode", "timeout_s", "max_attempts", "metadata")
+_MEMBERS = (
+    "function",
+    "contract",
+    "input",
+    "priority",
+    "mode",
+    "timeout_s",
+    "max_attempts",
+    "metadata",
+)
 _VALUES: tuple[object, ...] = (
     None, True, 0, 1, -1, 1.0, 2, 1e300, "", "x", "sync", "stream", "webhook", [], [1], {}, {"a": "\ud800"}, "ü",
 )  # fmt: skip
@@ -23,8 +31,8 @@ _PLAIN_HEADERS = (
     "Connection: close", "Connection: keep-alive", "connection: Close", "Keep-Alive: timeout=5", "TE: trailers",
     "Accept: application/msgpack", "Accept: */*", "Accept: text/event-stream", "Content-Type: application/json",
     "Content-Type: application/msgpack", "Content-Type: text/plain", "x-correlation-id: mine",
-    "X-Correlation-ID: a b\xff", "x-correlation-id: " + "c" * 200, "x-correlation-id:", f"x-lb-auth: {LB_KEY}",
-    "x-lb-auth: wrong", "x-wr-auth: w", "Prefer: respond-async", "Idempotency-Key: k", "Last-Event-ID: 3",
+    "X-Correlation-ID: a b\xff", "x-correlation-id: " + "c" * 200, "x-correlation-id:", "x-lb-auth: wrong",
+    "x-wr-auth: w", "Prefer: respond-async", "Idempotency-Key: k", "Last-Event-ID: 3",
     "Cookie: a=b", "cookie: c=d", "X-Empty:", "X: \t y \t ", "User-Agent: fuzz", "A:b",
 )  # fmt: skip
 _ODD_HEADERS = (
@@ -51,10 +59,14 @@ class Sender:
 
     Args:
         chance: decides everything.
+        key: opens the door, most of the time.
+        hooks: ask for webhooks too, of a server that sends none.
     """
 
-    def __init__(self, chance: Random) -> None:
+    def __init__(self, chance: Random, key: str, *, hooks: bool) -> None:
         self._chance = chance
+        self._key = key
+        self._hooks = hooks
 
     def segments(self) -> list[bytes]:
         """Return the segments in which it arrives: a few requests, some damaged, now and then no HTTP."""
@@ -64,15 +76,17 @@ class Sender:
             raw = b"".join(self._request() for _ in range(self._chance.randrange(1, 5)))
         if self._one_in(4):
             raw = self._damaged(raw)
-        cuts = sorted(self._chance.randrange(len(raw) + 1) for _ in range(self._chance.randrange(5)))
+        cuts = sorted(
+            self._chance.randrange(len(raw) + 1) for _ in range(self._chance.randrange(5))
+        )
         edges = [0, *cuts, len(raw)]
         return [raw[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start]
 
     def _request(self) -> bytes:
         body, plain = self._body(), not self._one_in(5)
-        key = AUTH_KEY
+        key = self._key
         if self._one_in(6):
-            key = self._chance.choice([f"Bearer {AUTH_KEY}", "wrong", LB_KEY, "", "\xfc"])
+            key = self._chance.choice([f"Bearer {key}", "wrong", "", "\xfc"])
         lines = ["POST /task HTTP/1.1", "Host: x", f"Authorization: {key}"]
         lines += self._some(_PLAIN_HEADERS)
         length = len(body)
@@ -98,7 +112,7 @@ class Sender:
             given["input"] = self._chance.choice(_INPUTS)
         if self._one_in(4):
             given["mode"] = self._chance.choice(["sync", "stream", "webhook"])
-            given["webhook"] = {"url": "http://h.test/x"}
+            given["webhook"] = {"url": "http://h.test/x"} if self._hooks else {}
         if self._one_in(4):
             given[self._chance.choice(_MEMBERS)] = self._chance.choice(_VALUES)
         raw = json.dumps(given, ensure_ascii=self._one_in(2)).encode("utf-8", "surrogatepass")

@@ -19,21 +19,20 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 from hypothesis.internal.conjecture import engine
 from hypothesis.strategies._internal import collections
-from schemathesis import GenerationMode
 
 from balancer.api import openapi as of_balancer
 from tests.fuzz.amount import EXAMPLES, SEED
 from tests.fuzz.openapi_calls import ACCEPTS, PREFERS, Manner, Target
+from tests.fuzz.openapi_cases import MODES, Case, Operation
 from tests.fuzz.openapi_fleet import KEYS, served_fleet
 from worker.api import openapi as of_worker
 
 if TYPE_CHECKING:
-    from schemathesis import APIOperation, Case
+    from schemathesis import GenerationMode
 
-    from tests.fuzz.openapi_rules import JsonObject
+    from tests.fuzz.openapi_cases import JsonObject
 
 SHARE_OF_TASKS = 3  # `POST /task` has as many schemas as functions, so it gets more
-MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 MANNERS = st.builds(Manner, st.sampled_from(ACCEPTS), st.sampled_from(PREFERS), st.booleans())
 # What schemathesis sets otherwise in hypothesis, for good: without it other tests print no falsifying example.
 PATCHED = (
@@ -85,26 +84,16 @@ def ready_again(targets: dict[str, Target]) -> Iterator[None]:
         target.end_maintenance()
 
 
-def _boundaries(target: Target, operation: APIOperation, count: int, chance: random.Random) -> list[Case]:
-    """Return a sample of the cases that schemathesis finds at the limits of the schemas."""
-    config = target.schema.config.generation_for(operation=operation, phase="coverage")
-    cases = target.schema.iter_coverage_cases(
-        operation, generation_modes=list(MODES), generation_config=config
-    )
-    found = list(cases)
-    return found if len(found) <= count else chance.sample(found, count)
-
-
 def _by_chance(
-    operation: APIOperation, mode: GenerationMode, count: int, call: Callable[[Case, Manner], None]
+    operation: Operation, mode: GenerationMode, count: int, call: Callable[[Case, Manner], None]
 ) -> None:
     """Call with cases of a mode."""
 
     @hypothesis.seed(SEED)
     @hypothesis.settings(
         max_examples=count, database=None, deadline=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )  # fmt: skip
     @given(case=operation.as_strategy(generation_mode=mode), manner=MANNERS)
     def drawn(case: Case, manner: Manner) -> None:
         call(case, manner)
@@ -118,14 +107,14 @@ def test_answers_are_those_that_are_documented(
 ) -> None:
     """No undocumented status, body or type; no secret, no hang; what the document allows is taken, and no more."""
     target, chance = targets[process], random.Random(SEED)
-    operation = target.schema[path][method]
+    operation = target.cases.operation(path, method)
     count = EXAMPLES * (SHARE_OF_TASKS if path == "/task" else 1)
 
     def call(case: Case, manner: Manner) -> None:
         target.call(case, manner, chance)
 
     try:
-        for case in _boundaries(target, operation, 2 * count, chance):
+        for case in target.cases.boundaries(operation, 2 * count, chance):
             call(case, Manner.any(chance))
         # Any text is a header or an id, so without query and body nothing is invalid.
         for mode in MODES if operation.query or operation.body else MODES[:1]:
@@ -154,9 +143,8 @@ def test_who_may_call_is_documented(
     target = targets[process]
     content = target.document.content
     operation = cast("dict[str, dict[str, JsonObject]]", content["paths"])[path][method]
-    rules = cast("list[object]", operation.get("security", content.get("security", [{}])))
+    everybody: list[JsonObject] = [{}]
+    rules = operation.get("security", content.get("security", everybody))
     headers = {"Authorization": given_key.encode()} if given_key else {}
-    answer = target.ask(
-        method, path.replace("{id}", "x"), headers=headers, data=b"", allow_redirects=False
-    )
-    assert (answer.status_code != 401) == ({} in rules)
+    answer = target.ask(method, path.replace("{id}", "x"), headers=headers)
+    assert (answer.status_code != 401) == ({} in cast("list[JsonObject]", rules))

@@ -31,8 +31,8 @@ class Chaos:
         self._chance = chance
         self._over = False
         self._faults: tuple[Callable[[Host], None], ...] = (
-            self._crash, self._freeze, self._cut, self._cut, self._partition, self._duplicate,
-            self._drain, self._leave, self._lose_service, self._direct,
+            self._crash, self._stop, self._freeze, self._cut, self._cut, self._linger, self._partition,
+            self._duplicate, self._drain, self._leave, self._lose_service, self._direct,
         )  # fmt: skip
         for _ in range(round(span_s * rate)):
             world.time.after(chance.uniform(0.0, span_s), self._one)
@@ -90,6 +90,11 @@ class Chaos:
             host.old = not host.old  # an upgrade, or one that is taken back
         self._later(self._chance.choice((0.05, 1.0, 4.0, 15.0)), lambda: self._restart(host))
 
+    def _stop(self, host: Host) -> None:
+        if host.up:
+            host.stop()
+            self._later(self._chance.uniform(3.0, 15.0), lambda: self._restart(host))
+
     def _restart(self, host: Host) -> None:
         if not host.up:
             host.start()
@@ -113,6 +118,19 @@ class Chaos:
         for connection in self._world.network.of(host.address):
             ends = (self._chance.choice((0.0, 0.001, self._chance.uniform(0.0, 5.0))) for _ in "ab")
             connection.cut(*ends, late=self._chance.random() < 0.5)
+
+    def _linger(self, host: Host) -> None:
+        """Delay what is sent to a worker until after the balancer has opened another link.
+
+        So does TCP: a packet that is sent again comes late, and a new connection is not held up.
+        """
+        host.disturbed()
+        for connection in self._world.network.of(host.address):
+            opened_s = self._chance.uniform(0.05, 1.0)
+            connection.up.held = True
+            late_s = opened_s + self._chance.uniform(0.2, 2.0)
+            connection.cut(opened_s, late_s + 0.1, late=True)
+            self._world.time.after(late_s, connection.up.release)
 
     def _partition(self, host: Host) -> None:
         network = self._world.network
@@ -194,15 +212,25 @@ class Chaos:
         control = self._world.control
         if self._over or not control.process.alive:
             return
-        if self._chance.random() < 0.6:
-            control.kill(silent_s=self._chance.choice((0.0, 0.0, self._chance.uniform(0.1, 4.0))))
-            down_s = self._chance.choice((0.01, 0.5, 1.5, 3.5))
-            self._later(down_s, lambda: control.process.alive or control.start())
+        act = self._chance.random()
+        if act < 0.5:
+            self._kill_balancer()
+            return
+        if act < 0.7:
+            control.stop()
+            self._later(5.0, lambda: control.process.alive or control.start())
             return
         process = control.process
         self._world.witness.trace.note("balancer freezes")
         process.freeze()
         self._later(self._chance.choice((0.2, 1.2, 4.0, 12.0)), process.thaw)
+
+    def _kill_balancer(self) -> None:
+        control = self._world.control
+        if control.process.alive:
+            control.kill(silent_s=self._chance.choice((0.0, 0.0, self._chance.uniform(0.1, 4.0))))
+            down_s = self._chance.choice((0.01, 0.5, 1.5, 3.5))
+            self._later(down_s, lambda: control.process.alive or control.start())
 
     def _to_disk(self) -> None:
         if self._over:
@@ -210,11 +238,14 @@ class Chaos:
         disk = self._world.disk
         self._world.witness.trace.note("the disk fails")
         disk.out = True
+        out_s = self._chance.uniform(0.1, 4.0)
 
         def back() -> None:
             disk.out = False
 
-        self._later(self._chance.uniform(0.1, 4.0), back)
+        self._later(out_s, back)
+        if self._chance.random() < 0.4:
+            self._later(self._chance.uniform(0.0, out_s), self._kill_balancer)
 
     # How
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from tests.simulation.witness import Witness
 
 BALANCER_ID = "balancer:4000"
+GRACE_S = 2.0  # what a balancer that stops leaves its calls
+DRAIN_POLL_S = 0.05
 SEALER = Sealer("key of the simulation")  # deriving a key takes longer than a task
 
 
@@ -223,6 +225,21 @@ class Control:
         self.ready = False
         self._witness.balancer_dies()
 
+    def stop(self) -> None:
+        """End the process in good order, as `balancer.app` does on SIGTERM."""
+        self._witness.trace.note("balancer stops", self.boots)
+        process = self.process
+
+        def stop() -> None:
+            stopping = process.loop.create_task(self._drain())
+            stopping.add_done_callback(lambda _: self._time.after(0.0, gone))
+
+        def gone() -> None:
+            if process.alive:
+                self.kill(silent_s=0.0)
+
+        process.soon(stop)
+
     def maintain(self, address: str, on: bool) -> None:
         """Order a worker into maintenance or back, as an operator does."""
 
@@ -260,9 +277,25 @@ class Control:
         """Take over, then serve; in the order of `balancer.app`."""
         await self.engine.recover()
         self.ready = True
-        loops = [self.engine.run(), self.fleet.run()]
-        for loop in [asyncio.ensure_future(each) for each in loops]:
+        self._loops = [
+            asyncio.ensure_future(each) for each in (self.engine.run(), self.fleet.run())
+        ]
+        for loop in self._loops:
             loop.add_done_callback(self._fell)
+
+    async def _drain(self) -> None:
+        """Take nothing new, wait a while for calls, part, commit."""
+        self.engine.stop_taking()
+        left_s = GRACE_S
+        while not self.engine.idle and left_s > 0:
+            await asyncio.sleep(DRAIN_POLL_S)
+            left_s -= DRAIN_POLL_S
+        await self.fleet.part()
+        for loop in self._loops:
+            loop.remove_done_callback(self._fell)
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.engine.close()
 
     def _fell(self, loop: asyncio.Task[None]) -> None:
         error = None if loop.cancelled() else loop.exception()

@@ -140,6 +140,28 @@ class Host:
         self.process.kill()
         self._network.died(self.process, silent_s=silent_s)
 
+    def stop(self) -> None:
+        """End the process in good order, as `worker.app` does on SIGTERM."""
+        self.disturbed()
+        self._witness.trace.note("worker stops", self.process.name)
+        process = self.process
+
+        def stop() -> None:
+            stopping = process.loop.create_task(self._drain())
+            stopping.add_done_callback(lambda _: self._time.after(0.0, gone))
+
+        def gone() -> None:
+            if process.alive:
+                self.kill(silent_s=0.0)
+
+        process.soon(stop)
+
+    async def _drain(self) -> None:
+        """Take nothing new, wait a while for what runs, then end it."""
+        self.engine.set_maintenance(True)
+        await self.engine.drained(self._chance.choice((0.0, 1.0, 5.0)))
+        await self.engine.close()
+
     def disturbed(self) -> None:
         """Note that something was done to it: nothing quick is expected for a while."""
         self.healthy_s = self._time.now_s

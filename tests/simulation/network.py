@@ -199,16 +199,17 @@ class Connection:
 
         Args:
             client_s, server_s: seconds until each end sees the reset.
-            late: what is on its way to the end that notices last still arrives before it does.
+            late: what is sent to the end that notices last, until the other does, still arrives.
         """
+        after = self._network.time.after
         first, last = (self.down, self.up) if client_s <= server_s else (self.up, self.down)
         first.lose()
         if late:
-            last.stop()
+            after(min(client_s, server_s), last.stop)
         else:
             last.lose()
-        self._network.time.after(client_s, self.down.reset)
-        self._network.time.after(server_s, self.up.reset)
+        after(client_s, self.down.reset)
+        after(server_s, self.up.reset)
 
     def abandon(self, process: Process, *, silent_s: float) -> None:
         """Break it because a process died; what it had sent arrives unless its host died, too.

@@ -130,12 +130,13 @@ class WatchedEngine(Engine):
             and task.status is TaskStatus.RUNNING
             and (task.token, task.worker) == (token, worker)
         )
+        ok = outcome.ok
         before = None if task is None else (task.token, task.status, task.attempts)
         self._witness.trace.note("finished", worker, token, outcome.status.value, current)
         super().finished(worker, token, task_id, outcome)
         after = self.scheduler.get(task_id)
         if current:
-            goes_on = after is not None and (outcome.ok or after.token == token)
+            goes_on = after is not None and (ok or after.token == token)
             self._witness.check(not goes_on, f"{task_id} goes on after the end of {token}")
         else:
             self._witness.happened["superseded"] += 1

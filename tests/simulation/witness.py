@@ -305,8 +305,11 @@ class Witness:
 
     def _forget(self, case: Case) -> None:
         self.check(case.kept or not case.promised, f"{case.task_id} was accepted and is not kept")
-        case.task = None
+        task, case.task = case.task, None
         if not case.finished and case.kept:
+            if task is not None and case.outcome is not None and case.outcome.ok:
+                # Its worker has the result until it is on disk, and offers it to the next balancer.
+                self.attempts[task.token or ""].fate = Fate.CURRENT
             case.stand = Stand.NEW
             case.outcome = None
         elif not case.kept:

@@ -7,9 +7,10 @@ import json
 import msgspec
 import pytest
 
-from shared.edge.fields import REFUSED_HEADERS, webhook_headers, webhook_of
+from shared.edge.fields import webhook_headers, webhook_of, worker_key_of
 from shared.errors import Failure
 from shared.task import WebhookTarget
+from shared.webhooks import REFUSED_HEADERS
 
 URL = "https://example.org/hook?x=1"
 
@@ -111,3 +112,18 @@ def test_the_headers_of_a_setting_are_named_as_the_setting() -> None:
     found = webhook_headers({"Host": "x"}, "WEBHOOK_HEADERS")
     assert isinstance(found, Failure)
     assert found.message == "Invalid WEBHOOK_HEADERS: 'Host' may not be set"
+
+
+@pytest.mark.parametrize(
+    ("given", "key"), [(None, None), ("k", "k"), ("Bearer k", "k"), ("schlüssel", "schlüssel")]
+)
+def test_a_worker_key_is_taken_without_its_prefix(given: str | None, key: str | None) -> None:
+    """Or there is none."""
+    assert worker_key_of(given) == key
+
+
+def test_a_worker_key_that_is_no_text_is_refused() -> None:
+    """Bytes that are no UTF-8 come as lone surrogates; neither the store nor a header takes them."""
+    found = worker_key_of("\udcff")
+    assert isinstance(found, Failure)
+    assert (found.code, found.message) == ("invalid_field", "Invalid x-wr-auth: must be UTF-8")

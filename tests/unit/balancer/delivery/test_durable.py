@@ -1,0 +1,52 @@
+"""Durable tasks on their way into the store: what counts as unfinished."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from balancer.core.live_task import LiveTask
+from balancer.delivery.durable import DurableTasks
+from balancer.delivery.journal import Journal
+from balancer.store.memory import MemoryStore
+from balancer.store.sealing import Sealer
+from shared.errors import Failure
+from shared.ids import TaskId
+from shared.log import TaskLog
+from shared.log_ring import LogRing
+from shared.task import Mode, TaskRequest
+from tests.fakes.manual_clock import ManualClock
+from tests.fakes.scheduler_rig import Sink
+
+
+def _durables(accepted: list[LiveTask], max_durable: int = 10) -> DurableTasks:
+    clock = ManualClock()
+    store = MemoryStore(asyncio.get_running_loop().call_soon)
+    journal = Journal(clock, TaskLog(LogRing(clock)))
+    return DurableTasks(store, journal, Sealer("key"), max_durable, accepted.append)
+
+
+def _task(name: str, worker_key: str | None = None) -> LiveTask:
+    request = TaskRequest(function="f", contract=1, mode=Mode.WEBHOOK, worker_key=worker_key)
+    return LiveTask(TaskId(name), ("g", 1, "f"), request, Sink(), created_s=0.0, durable=True)
+
+
+async def test_a_task_counts_from_its_acceptance_and_is_bounded() -> None:
+    """MAX_DURABLE is a bound on what is unfinished."""
+    accepted: list[LiveTask] = []
+    durables = _durables(accepted, max_durable=1)
+    assert await durables.accept(_task("a", "secret")) is None
+    assert [task.id for task in accepted] == ["a"]
+    assert durables.unfinished == 1
+    refused = await durables.accept(_task("b"))
+    assert isinstance(refused, Failure)
+    assert (refused.code, refused.retry_after_s) == ("queue_full", 5)
+
+
+async def test_a_task_that_cannot_be_written_down_does_not_count() -> None:
+    """Or failed attempts would fill the bound for ever."""
+    durables = _durables([])
+    with pytest.raises(UnicodeEncodeError):
+        await durables.accept(_task("a", "\udcff"))
+    assert durables.unfinished == 0
