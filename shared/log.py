@@ -8,20 +8,17 @@ fields, which become text only when somebody reads the ring, or in batches for t
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import json
 import logging
 import sys
-from collections import deque
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 import msgspec
 import structlog
 
-from shared.log_ring import Entry, LogQuery, LogRing, Subscription, iso, one_line
+from shared.log_ring import LogQuery, LogRing, Subscription, iso, one_line
+from shared.log_writer import BatchWriter, write_to
 from shared.redaction import redacted, redacted_text
 from shared.task_state import TaskEvent
 from shared.telemetry import EVENTS, describe
@@ -47,9 +44,6 @@ __all__ = [
 
 # The id of the request in whose context code runs; on every line that it writes.
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
-
-FLUSH_S = 0.25  # task lines are written in batches this far apart
-MAX_BATCH = 100  # lines of a batch, 400 a second: 2 % of a core at 50 µs a line, whatever the load
 
 _STDLIB_LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 _NAMES = {"warning": "warn", "critical": "error", "exception": "error"}  # structlog's → ours
@@ -235,7 +229,9 @@ def setup_logging(
         logger_factory=_lines_to(out),
         cache_logger_on_first_use=False,
     )
-    ring.writer = _BatchWriter(out, render)
+    ring.writer = BatchWriter(
+        out, render, lambda count: Log("log").event("log.skipped", count=count)
+    )
     _route_stdlib(_STDLIB_LEVELS[level])
     return ring
 
@@ -313,16 +309,9 @@ class _Lines:
 
     def msg(self, line: str) -> None:
         """Write a line."""
-        _write(self._out, f"{line}\n")
+        write_to(self._out, f"{line}\n")
 
     debug = info = warning = error = critical = exception = msg
-
-
-def _write(out: TextIO, text: str) -> None:
-    """Write to the stream; one that cannot be written (closed, full) must not end what goes on."""
-    with suppress(OSError, ValueError):
-        out.write(text)
-        out.flush()
 
 
 def _lines_to(out: TextIO) -> Callable[..., _Lines]:
@@ -330,51 +319,6 @@ def _lines_to(out: TextIO) -> Callable[..., _Lines]:
         return _Lines(prefix, out)
 
     return make
-
-
-class _BatchWriter:
-    """Writes the entries of tasks to the stream, off the path that made them."""
-
-    def __init__(self, out: TextIO, render: Processor) -> None:
-        self._out = out
-        self._render = render
-        self._waiting: deque[Entry] = deque()
-        self._skipped = 0
-        self._scheduled = False
-        atexit.register(self.flush)
-
-    def offer(self, entry: Entry) -> None:
-        """Take an entry; past a bound only its number is written."""
-        if len(self._waiting) < MAX_BATCH:
-            self._waiting.append(entry)
-        else:
-            self._skipped += 1
-        if self._scheduled:
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # no loop runs: nobody is kept waiting
-            self.flush()
-            return
-        self._scheduled = True
-        loop.call_later(FLUSH_S, self.flush)
-
-    def flush(self) -> None:
-        """Write what waits."""
-        self._scheduled = False
-        waiting, self._waiting = self._waiting, deque()
-        skipped, self._skipped = self._skipped, 0
-        _write(self._out, "".join(f"{self._text(entry)}\n" for entry in waiting))
-        if skipped:
-            Log("log").event("log.skipped", count=skipped)
-
-    def _text(self, entry: Entry) -> str:
-        event: dict[str, object] = {
-            "timestamp": iso(entry.at), "level": entry.level, "prefix": entry.prefix.lower(),
-            "event": one_line(entry.text), "action": entry.action, "task_id": entry.task_id,
-            **{name: value for name, value in redacted(entry.fields).items() if value != ""},
-        }  # fmt: skip
-        return str(self._render(None, entry.level, event))
 
 
 class _StdlibBridge(logging.Handler):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from shared.errors import Failure, failure
-from shared.redaction import redacted, redacted_text
+from shared.redaction import redacted_text
 from shared.telemetry import EVENTS, describe
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Entry:
     def text(self) -> str:
         """Return the text, without secrets and line breaks; made once."""
         if self._text is None:
-            self._text = describe(self.action, redacted(self.fields))
+            self._text = redacted_text(describe(self.action, self.fields))
         return self._text
 
     @property

@@ -80,7 +80,7 @@ class LinkPort:
             return False
         request = task.request
         number = self._machine.dispatch(
-            token=task.token, task_id=task.id, function=request.function, mode=request.mode.value,
+            token=task.token, task_id=task.id, function=request.function, mode=request.mode,
             input=body, correlation_id=request.correlation_id, priority=request.priority,
             attempt=task.number, durable=task.durable, timeout=request.timeout_s,
             remaining=remaining_s, metadata=request.metadata,

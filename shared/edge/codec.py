@@ -155,7 +155,19 @@ def parse_task(body: bytes, headers: EdgeHeaders, rules: TaskRules) -> TaskReque
         function=function, contract=contract, group=group, input=text, priority=priority, mode=mode,
         correlation_id=headers.correlation_id or "", worker_key=worker_key,
     )  # fmt: skip
+    if mode is Mode.SYNC and _is_plain(given):
+        return request
     return _with_options(request, given)
+
+
+def _is_plain(given: _Body) -> bool:
+    """Tell whether a body has none of the fields that few callers send."""
+    return (
+        given.timeout_s is None
+        and given.deadline_s is None
+        and given.max_attempts is None
+        and given.metadata is _NOTHING
+    )
 
 
 def _with_options(request: TaskRequest, given: _Body) -> TaskRequest | Failure:

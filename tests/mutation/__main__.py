@@ -18,7 +18,7 @@ from random import Random
 
 from shared.system import SystemClock
 from tests.mutation.mutants import Mutant, mutants, mutated
-from tests.mutation.trial import Verdict, begin, verdict
+from tests.mutation.trial import Verdict, begin, verdict, warm_up
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("balancer/core/*.py", "worker/core/*.py", "shared/protocol/*.py", "shared/task_state.py")
@@ -54,6 +54,7 @@ def main() -> int:
         _copy(root)
         sample = _sample(root, options)
         print(f"{len(sample)} mutants, seed {options.seed}, {options.minutes:g} minutes at most")
+        warm_up(root, sorted({f"tests/unit/{Path(mutant.path).parent}" for mutant in sample}))
         broken = _unmutated(root, sample)
         if broken:
             print(f"these tests fail without any mutation: {', '.join(broken)}")
@@ -77,7 +78,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="begin no trial after them")
     parser.add_argument("--seed", default="1", help="of the sample")
-    parser.add_argument("--count", type=int, help="size of the sample; without it all, in random order")
+    parser.add_argument(
+        "--count", type=int, help="size of the sample; without it all, in random order"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trials at a time")
     parser.add_argument("--goal", type=float, default=80, help="per cent that must be killed")
     parser.add_argument(

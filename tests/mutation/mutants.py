@@ -11,6 +11,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
+from typing import cast
 
 _COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -51,6 +52,7 @@ class Mutant:
         line: where the change is.
         before, after: the changed piece of source.
         number: its place among all mutants of the module.
+        text: the line of source.
     """
 
     path: str
@@ -58,17 +60,21 @@ class Mutant:
     before: str
     after: str
     number: int
+    text: str
 
     def __str__(self) -> str:
         """Return it as one line of a report."""
-        return f"{self.path}:{self.line}: {self.before}  →  {self.after}"
+        change = f"{self.path}:{self.line}: {self.before}  →  {self.after}"
+        return change if self.text.startswith(self.before) else f"{change}  in  {self.text}"
 
 
 def mutants(path: str, source: str) -> list[Mutant]:
     """Return every mutant of a module, in a stable order."""
+    lines = source.splitlines()
     return [
-        Mutant(path, _line(node), _shown(node), _shown(changed), number)
+        Mutant(path, line, _shown(node), _shown(changed), number, lines[line - 1].strip())
         for number, (node, changed) in enumerate(_changes(ast.parse(source)))
+        for line in [_line(node)]
     ]
 
 
@@ -77,7 +83,7 @@ def mutated(mutant: Mutant, source: str, filename: str) -> CodeType:
     tree = ast.parse(source)
     for number, (node, changed) in enumerate(_changes(tree)):
         if number == mutant.number:
-            tree = _Swap(node, changed).visit(tree)
+            _Swap(node, changed).visit(tree)
             break
     return compile(ast.fix_missing_locations(tree), filename, "exec", dont_inherit=True)
 
@@ -110,7 +116,7 @@ def _seen(node: ast.AST) -> Iterator[ast.AST]:
     for field, value in ast.iter_fields(node):
         if field in {"annotation", "returns", "decorator_list", "bases"}:
             continue
-        below: list[object] = value if isinstance(value, list) else [value]
+        below = cast("list[object]", value) if isinstance(value, list) else [value]
         for child in below:
             if isinstance(child, ast.AST):
                 yield from _seen(child)
@@ -189,8 +195,10 @@ def _statements(node: ast.stmt) -> Iterator[ast.AST]:
             if type(op) in _COUNTED:
                 yield _with(node, "op", _COUNTED[type(op)]())
             yield ast.Pass()
-        case ast.AnnAssign(value=None):
-            pass  # a declaration
+        case ast.AnnAssign(value=None) | ast.AnnAssign(target=ast.Name()):
+            pass  # a declaration; a field of a class
+        case ast.Assign(targets=[ast.Name() | ast.Tuple()]):
+            pass  # a name that is missing is noticed too easily to count
         case _ if isinstance(node, _DELETED):
             yield ast.Pass()
         case _:
@@ -215,9 +223,11 @@ def _is_wildcard(pattern: ast.pattern) -> bool:
 def _line(node: ast.AST) -> int:
     if isinstance(node, ast.match_case):
         return node.pattern.lineno
-    return node.lineno if isinstance(node, (ast.stmt, ast.expr)) else 0
+    return node.lineno if isinstance(node, (ast.stmt, ast.expr)) else 1
 
 
 def _shown(node: ast.AST) -> str:
     """Return the first line of a node's source."""
-    return ast.unparse(ast.fix_missing_locations(copy.deepcopy(node))).strip().split("\n", 1)[0][:90]
+    return (
+        ast.unparse(ast.fix_missing_locations(copy.deepcopy(node))).strip().split("\n", 1)[0][:90]
+    )

@@ -6,7 +6,10 @@ memory is ended by limits of the kernel. The limit is on processor time: a busy 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib.machinery
+import io
 import os
 import resource
 import signal
@@ -35,6 +38,22 @@ class Verdict(StrEnum):
     KILLED = "killed"
     SURVIVED = "survived"
     TIMED_OUT = "timed out"
+
+
+def warm_up(root: Path, folders: Sequence[str]) -> None:
+    """Load whatever is not ours, and only that, so that no trial has to.
+
+    Args:
+        root: of a copy of the project.
+        folders: of tests, relative to it.
+    """
+    here = Path.cwd()
+    os.chdir(root)
+    with contextlib.redirect_stdout(io.StringIO()):
+        _pytest([" ".join(["--collect-only", *folders])])
+    os.chdir(here)
+    _forget_ours()
+    gc.freeze()
 
 
 def begin(root: Path, tests: Sequence[str], change: tuple[str, CodeType] | None) -> int:
@@ -69,24 +88,26 @@ def _run(root: Path, tests: Sequence[str], change: tuple[str, CodeType] | None) 
         os.dup2(silence, stream)
     os.chdir(root)
     sys.path.insert(0, str(root))
-    for name in [name for name in sys.modules if name.split(".", 1)[0] in _OURS]:
-        del sys.modules[name]
+    _forget_ours()
     if change is not None:
         path, code = change
         sys.meta_path.insert(0, _Finder(_module_name(path), code))
-    # No search for a smaller example, and the same examples for each mutant.
-    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
-    hypothesis.settings.register_profile(
-        PROFILE,
-        deadline=None,
-        derandomize=True,
-        phases=phases,
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
     return _pytest(tests)
 
 
+def _forget_ours() -> None:
+    for name in [name for name in sys.modules if name.split(".", 1)[0] in _OURS]:
+        del sys.modules[name]
+
+
 def _pytest(tests: Iterable[str]) -> int:
+    hypothesis.settings.register_profile(
+        PROFILE,
+        deadline=None,
+        derandomize=True,  # the same examples for each mutant
+        phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),  # none smaller is looked for
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
     options = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-o", "timeout=0"]
     # Hypothesis is loaded already, by this module.
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]

@@ -93,7 +93,6 @@ class Chaos:
     def _stop(self, host: Host) -> None:
         if host.up:
             host.stop()
-            self._later(self._chance.uniform(3.0, 15.0), lambda: self._restart(host))
 
     def _restart(self, host: Host) -> None:
         if not host.up:
@@ -218,7 +217,6 @@ class Chaos:
             return
         if act < 0.7:
             control.stop()
-            self._later(5.0, lambda: control.process.alive or control.start())
             return
         process = control.process
         self._world.witness.trace.note("balancer freezes")

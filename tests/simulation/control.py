@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tests.simulation.witness import Witness
 
 BALANCER_ID = "balancer:4000"
+RESTART_S = 1.0  # until its supervisor starts it anew
 GRACE_S = 2.0  # what a balancer that stops leaves its calls
 DRAIN_POLL_S = 0.05
 SEALER = Sealer("key of the simulation")  # deriving a key takes longer than a task
@@ -226,7 +227,7 @@ class Control:
         self._witness.balancer_dies()
 
     def stop(self) -> None:
-        """End the process in good order, as `balancer.app` does on SIGTERM."""
+        """Start the process anew in good order, as `balancer.app` ends on SIGTERM."""
         self._witness.trace.note("balancer stops", self.boots)
         process = self.process
 
@@ -237,6 +238,7 @@ class Control:
         def gone() -> None:
             if process.alive:
                 self.kill(silent_s=0.0)
+                self._time.after(RESTART_S, lambda: self.process.alive or self.start())
 
         process.soon(stop)
 

@@ -141,7 +141,7 @@ class Host:
         self._network.died(self.process, silent_s=silent_s)
 
     def stop(self) -> None:
-        """End the process in good order, as `worker.app` does on SIGTERM."""
+        """Start the process anew in good order, as `worker.app` ends on SIGTERM."""
         self.disturbed()
         self._witness.trace.note("worker stops", self.process.name)
         process = self.process
@@ -153,6 +153,7 @@ class Host:
         def gone() -> None:
             if process.alive:
                 self.kill(silent_s=0.0)
+                self._time.after(RESTART_S, lambda: self.up or self.start())
 
         process.soon(stop)
 

@@ -364,6 +364,8 @@ def _progress_of(done: float | None, total: float | None, message: str | None) -
                 f"progress: a fraction is at most 1, not {done}; give a total to count"
             )
         total = 1
+    if message is not None:  # often a file name, and not all of those are UTF-8
+        message = str(message).encode("utf-8", "replace").decode()
     return Progress(done=done, total=total, message=message)
 
 

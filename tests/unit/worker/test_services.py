@@ -212,11 +212,11 @@ async def test_tags_are_told_at_the_start_and_when_they_change() -> None:
 
 async def test_a_tag_that_is_no_text_is_shown_all_the_same() -> None:
     """A file name that is no UTF-8 must not keep the worker from saying anything on its links."""
-    teller = Teller({"path": "/tmp/\udcff", "\udcff": [1, "\udcff"]})
+    teller = Teller({"path": "/tmp/\udcff", "list": [1, "\udcff"]})
     facts = WorkerFacts(StillLoad())
     refresher = TagRefresher(_sources(teller), facts, QUICK)
     await refresher.start()
-    assert msgspec.json.decode(facts.encoded())["tags"] == {"path": "/tmp/?", "?": [1, "?"]}
+    assert msgspec.json.decode(facts.encoded())["tags"] == {"path": "/tmp/?", "list": [1, "?"]}
     await refresher.close()
 
 

@@ -170,6 +170,7 @@ def test_a_piece_without_json_form_is_refused_where_it_is_made() -> None:
             {"done": 3, "total": 10, "message": "x.py"},
         ),
         ((None, None, "x.py"), Progress(message="x.py"), None, {"message": "x.py"}),
+        ((None, None, "\udcff.py"), Progress(message="?.py"), None, {"message": "?.py"}),
     ],
 )
 def test_progress_is_a_fraction_or_a_count(
