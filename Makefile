@@ -21,7 +21,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev run test unit check style format types imports bench clean
+.PHONY: help install dev run test unit check style format types imports soak planted mutation bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -54,6 +54,16 @@ types: $(DEV_STAMP) ## Check the types, strictly
 
 imports: $(TEST_STAMP) ## Check who may import whom
 	@$(BIN)/lint-imports --no-logo
+
+soak: $(TEST_STAMP) ## Run seeded worlds of 100 workers and 10,000 tasks in virtual time: MINUTES=10 SEED=1
+	@$(BIN)/python -m tests.simulation.soak --minutes $(or $(MINUTES),10) $(addprefix --seed ,$(SEED))
+
+planted: $(TEST_STAMP) ## Plant known bugs, one after another, and see that the simulation finds each
+	@$(BIN)/python -m pytest -q -n $(JOBS) tests/simulation/planted.py
+
+# It yields to everything else on the machine; MINUTES and SEED choose the sample.
+mutation: $(TEST_STAMP) ## Plant small bugs in the cores and count those that unit tests notice: MINUTES=10 SEED=1
+	@nice -n 19 $(BIN)/python -m tests.mutation --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(ARGS)
 
 # Celery, Dramatiq, Taskiq and arq are compared with, each in an environment of its own: they want
 # different versions of the same client. Nothing else needs them.

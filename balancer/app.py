@@ -155,16 +155,13 @@ class Balancer:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         assert runner.server is not None
-        if not self.settings.fast_lane:
-            await runner.listen(listener)
-            return
         desk = FastDesk(self.engine, acceptance, self.settings.lb_auth_key or "")
-        lane = FastLane(
+        self.lane = lane = FastLane(
             desk, runner.server, self._ids, self._clock,
             body_limit=self.settings.request_body_limit, software=SERVER,
         )  # fmt: skip
-        await lane.listen(listener)
         self._stack.push_async_callback(lane.close)
+        await (lane if self.settings.fast_lane else runner).listen(listener)
 
     async def drain(self) -> None:
         """Take nothing new and wait until every call has ended, or TERMINATION_GRACE is over."""

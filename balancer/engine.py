@@ -110,8 +110,7 @@ class Engine:
         lane = self._lane(request, durable=True)
         if isinstance(lane, Failure):
             return self._journal.rejected(lane, request.correlation_id)
-        spec = self._scheduler.spec(lane)
-        wrong = None if spec is None else self._schemas.check(spec, request.input)
+        wrong = await self._schemas.problem(self._scheduler.spec(lane), request.input)
         if wrong is not None:
             return self._journal.rejected(wrong, request.correlation_id)
         task = self._task(lane, request, self._no_caller, self._clock.monotonic(), durable=True)

@@ -76,7 +76,6 @@ class Attempt(Execution):
         task_id: TaskId,
         definition: Function[..., object],
         owner: Owner,
-        *,
         attempt: int = 1,
         durable: bool = False,
         timeout_s: float | None = None,
@@ -87,15 +86,7 @@ class Attempt(Execution):
         correlation_id: str = "",
         number: int = 0,
     ) -> None:
-        super().__init__(
-            token,
-            task_id,
-            definition.name,
-            attempt=attempt,
-            durable=durable,
-            timeout_s=timeout_s,
-            deadline_s=deadline_s,
-        )
+        super().__init__(token, task_id, definition.name, attempt, durable, timeout_s, deadline_s)
         self.definition = definition
         self.owner = owner
         self.run: Run | None = None

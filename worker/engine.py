@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from shared.errors import CabrankError
 from shared.log import Log
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from shared.capability import FunctionSpec
     from shared.clock import Chance, Clock
     from shared.errors import Failure
-    from shared.ids import IdSource, TaskId, Token
+    from shared.ids import IdSource, TaskId
     from shared.task import Sink, TaskRequest
     from worker.attempt import Attempt
     from worker.authoring.registry import Registry
@@ -120,9 +120,9 @@ class WorkerEngine:
         self._registry = registry
         self._specs = {spec.name: spec for spec in registry.specs()}
         self._runner = runner
-        self._executions = Executions()
+        self._executions: Executions[Attempt] = Executions()
         self._parts: list[Part] = []
-        self._hooks: list[Callable[[], None]] = []
+        self._hooks: tuple[Callable[[], None], ...] = ()  # replaced, because a hook may leave
         self._on_exhausted: Callable[[], None] | None = None
         self._idle_waiters: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -203,8 +203,8 @@ class WorkerEngine:
 
     def on_change(self, hook: Callable[[], None]) -> Callable[[], None]:
         """Call back on every change of the slots; the returned function ends that."""
-        self._hooks.append(hook)
-        return lambda: self._hooks.remove(hook)
+        self._hooks = (*self._hooks, hook)
+        return lambda: self._forget(hook)
 
     def on_exhausted(self, hook: Callable[[], None]) -> None:
         """Call back when every slot is held by code that cannot be ended: time to be restarted."""
@@ -224,7 +224,7 @@ class WorkerEngine:
         for part in self._parts:
             part.close()
         for execution in self._executions:
-            self.stop(cast("Attempt", execution), failed("shutting_down"))
+            self.stop(execution, failed("shutting_down"))
         try:
             async with asyncio.timeout(self.settings.shutdown_grace_s):
                 if len(self._executions):
@@ -239,9 +239,9 @@ class WorkerEngine:
         """Look at the time: time-outs, stuck code, retries, offers, links."""
         due = self._executions.tick(now_s)
         for execution in due.timed_out:
-            self._stopped(cast("Attempt", execution))
+            self._stopped(execution, now_s)
         for execution in due.stuck:
-            self._stuck(cast("Attempt", execution))
+            self._stuck(execution)
         self.direct.tick(now_s)
         for part in self._parts:
             part.tick(now_s)
@@ -266,13 +266,13 @@ class WorkerEngine:
         config = function.config
         return self.settings.default_timeout_s if config.timeout_s is None else config.timeout_s
 
-    def attempt(self, token: Token) -> Attempt | None:
+    def attempt(self, token: str) -> Attempt | None:
         """Return the attempt of a token while it holds a slot."""
-        return cast("Attempt | None", self._executions.get(token))
+        return self._executions.get(token)
 
     def attempts(self) -> list[Attempt]:
         """Return all attempts that hold a slot, oldest first."""
-        return [cast("Attempt", each) for each in self._executions]
+        return list(self._executions)
 
     def admit(self, attempt: Attempt, claimant: Claimant) -> None:
         """Give an attempt a slot that the gate has for its claimant; `begin` must follow, or `stop`."""
@@ -298,10 +298,11 @@ class WorkerEngine:
 
     def stop(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Decide an attempt and end its code; False when it was decided before."""
-        if not attempt.stop(outcome, self.clock.monotonic()):
+        now_s = self.clock.monotonic()
+        if not attempt.stop(outcome, now_s):
             return False
         self._executions.watch(attempt)
-        self._stopped(attempt)
+        self._stopped(attempt, now_s)
         return True
 
     def changed(self) -> None:
@@ -322,24 +323,25 @@ class WorkerEngine:
         """Note that the code of an attempt has ended: its slot is free."""
         if attempt.outcome is None and attempt.channel is not None:
             attempt.channel.finish()
+        now_s = self.clock.monotonic()
         stuck = attempt.phase is Phase.STUCK
         if attempt.end(outcome):
-            self._decided(attempt, outcome)
+            self._decided(attempt, outcome, now_s)
         else:
             self.counters.late += 1
         self._executions.remove(attempt)
-        self.gate.release(self.clock.monotonic(), stuck=stuck)
+        self.gate.release(now_s, stuck=stuck)
         self.changed()
         if self.closing and not len(self._executions):
             self._quiet.set()
 
     # Inside
 
-    def _stopped(self, attempt: Attempt) -> None:
+    def _stopped(self, attempt: Attempt, now_s: float) -> None:
         """Tell the owner of an attempt that was just decided, and make its code end."""
         outcome = attempt.outcome
         assert outcome is not None, "a stopped attempt is decided"
-        self._decided(attempt, outcome)
+        self._decided(attempt, outcome, now_s)
         if attempt.channel is not None:
             attempt.channel.stop()
         if attempt.run is not None:
@@ -347,9 +349,9 @@ class WorkerEngine:
         else:
             self.ended(attempt, cancelled())  # its code never started
 
-    def _decided(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _decided(self, attempt: Attempt, outcome: Outcome, now_s: float) -> None:
         if attempt.started_s is not None:
-            attempt.seconds = self.clock.monotonic() - attempt.started_s
+            attempt.seconds = now_s - attempt.started_s
         self.counters.function(attempt.function).count(outcome, attempt.seconds)
         self.journal.decided(attempt, outcome)
         attempt.owner.decided(attempt, outcome)
@@ -372,8 +374,11 @@ class WorkerEngine:
     def _tell(self) -> None:
         for part in self._parts:
             part.changed()
-        for hook in tuple(self._hooks):
+        for hook in self._hooks:
             hook()
+
+    def _forget(self, hook: Callable[[], None]) -> None:
+        self._hooks = tuple(each for each in self._hooks if each != hook)
 
     def _tick_and_again(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick_and_again)

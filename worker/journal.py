@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.log import Log
+from shared.task_state import TaskStatus
 
 if TYPE_CHECKING:
     from shared.log import LogRing
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from worker.attempt import Attempt
 
 MAX_SHOWN = 2000  # bytes of an input or a result in a line
+
+_ACTIONS = {status: f"task.{status}" for status in TaskStatus}
 
 _log = Log("task")
 
@@ -51,7 +54,7 @@ class Journal:
     def decided(self, attempt: Attempt, outcome: Outcome) -> None:
         """Note how an attempt was decided."""
         ring = self._ring
-        action = f"task.{outcome.status}"
+        action = _ACTIONS[outcome.status]
         if ring is None or action not in ring.kept:
             return
         fields: dict[str, object] = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from shared.edge.codec import is_key
-from shared.protocol.limits import MAX_FRAME
+from shared.protocol.limits import MAX_FRAME, PART_BYTES
 from shared.protocol.worker_link import WorkerLink
 from worker.session import LinkSession
 
@@ -158,11 +158,16 @@ class _LinkSocket:
         try:
             while True:
                 await self._ready.wait()
+                # What was woken together with us first: a call that is short ends in this turn, and
+                # its result then leaves in one frame with the report of its slot.
+                await asyncio.sleep(0)
                 self._ready.clear()
                 closing = self._closing
                 while (frame := link.flush()) is not None:
                     async with asyncio.timeout(SEND_TIMEOUT_S):
                         await self._socket.send_bytes(frame)
+                    if len(frame) > PART_BYTES:  # sending waits only for a socket that is full
+                        await asyncio.sleep(0)
                 if closing:
                     await self._socket.close(code=WSCloseCode.OK)
                     return

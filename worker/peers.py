@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 FORGET_S = 120.0
 FACTS_INTERVAL_S = 5.0  # how old the load of the machine may get at a balancer
 
+_STATUSES = {status: status.value for status in TaskStatus}  # `.value` is a call each time
+
 _log = Log("worker")
 
 
@@ -92,15 +94,11 @@ class Peer:
         """Offer the outcome, and keep it until it is acknowledged; a cancelled one nobody waits for."""
         finished = _finished(attempt, outcome)
         if outcome.status is not TaskStatus.CANCELLED:
+            pieces = attempt.channel.window.kept() if attempt.streams and attempt.channel else ()
             entry = Entry(
-                finished,
-                outcome.result,
-                balancer=self.id,
-                durable=attempt.durable,
-                attempt=attempt.attempt,
-                function=attempt.function,
-                pieces=attempt.channel.window.kept() if attempt.streams and attempt.channel else (),
-            )
+                finished, outcome.result, self.id, attempt.durable, attempt.attempt,
+                attempt.function, pieces,
+            )  # fmt: skip
             self._outbox.put(entry)
         if self.session is not None:
             self.session.link.finished(finished, outcome.result)
@@ -168,12 +166,20 @@ class Peers:
     def changed(self) -> None:
         """Have every link report."""
         for peer in self._peers.values():
-            if peer.session is not None:
-                peer.session.link.touch()
+            session = peer.session
+            if session is not None:
+                session.link.touch()
 
     def idle(self) -> bool:
-        """Tell whether no result waits that a balancer which is linked could take."""
-        return not len(self.outbox) or not self.sessions()
+        """Tell whether no result waits that a balancer which is linked could take.
+
+        A durable one waits until it is acknowledged. Any other waits until it is sent: it precedes
+        the Goodbye on the wire, and its acknowledgement would change nothing.
+        """
+        sessions = self.sessions()
+        return not sessions or not (
+            self.outbox.durable or any(session.link.buffered for session in sessions)
+        )
 
     def close(self) -> None:
         """Say Goodbye on every link, so that what is stopped next is not taken for a result."""
@@ -316,9 +322,10 @@ def _entry(peer: Peer, attempt: Attempt, outcome: Outcome) -> Entry:
 
 
 def _finished(attempt: Attempt, outcome: Outcome) -> Finished:
-    """Return the message of an outcome, without its result."""
+    """Return the message of an outcome, in the form in which a link sends it unless it is large."""
     found = outcome.failure
-    finished = Finished(attempt.token, attempt.task_id, outcome.status.value)
+    status = _STATUSES[outcome.status]
+    finished = Finished(attempt.token, attempt.task_id, status, outcome.result)
     finished.duration = attempt.seconds
     if found is not None:
         finished.code = found.code

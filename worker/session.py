@@ -83,7 +83,7 @@ class LinkSession:
         if dispatch.mode == Mode.STREAM and not function.config.streaming:
             text = f"Function '{dispatch.function}' does not support streaming"
             return self._refuse(failure("streaming_not_supported", text))
-        if self._engine.attempt(Token(dispatch.token)) is not None:
+        if self._engine.attempt(dispatch.token) is not None:
             return self._refuse(failure("superseded", "This attempt is running here already"))
         code = self._engine.gate.refusal(self._claimant)
         if code is not None:
@@ -93,14 +93,14 @@ class LinkSession:
 
     def dispatch(self, dispatch: Dispatch, input: bytes) -> None:
         """Run an attempt in the slot that was reserved for it."""
-        attempt = self._engine.attempt(Token(dispatch.token))
+        attempt = self._engine.attempt(dispatch.token)
         if attempt is not None and attempt.outcome is None:
             attempt.metadata = dispatch.metadata  # of a large body it comes with the input
             self._engine.begin(attempt, input)
 
     def cancel(self, token: str, reason: str) -> None:
         """End an attempt; one whose owner is linked listens to its owner only."""
-        attempt = self._engine.attempt(Token(token))
+        attempt = self._engine.attempt(token)
         if attempt is None:
             return
         owner = attempt.owner
@@ -113,7 +113,7 @@ class LinkSession:
 
     def credit(self, token: str, size: int) -> None:
         """Let a stream send more."""
-        attempt = self._engine.attempt(Token(token))
+        attempt = self._engine.attempt(token)
         if attempt is not None and attempt.channel is not None:
             attempt.channel.grant(size)
 
@@ -173,7 +173,8 @@ class LinkSession:
         self.link.goodbye(code, message)
 
     def tick(self, now_s: float) -> None:
-        """Close a link whose other end must be gone."""
+        """Tell what could wait, and close a link whose other end must be gone."""
+        self.link.tell_rest()
         if self._silent_since_s is not None and now_s - self._silent_since_s >= STALL_WINDOW_S:
             self._silent_since_s = None
             self.leave("silent", f"nothing was heard for {STALL_WINDOW_S:g} s")
@@ -189,24 +190,14 @@ class LinkSession:
 
     def _attempt(self, dispatch: Dispatch, function: Function[..., object]) -> Attempt:
         assert self._peer is not None, "the machine dispatches nothing before Hello"
-        remaining_s = dispatch.remaining
+        engine, remaining_s = self._engine, dispatch.remaining
+        deadline_s = None if remaining_s is None else engine.clock.monotonic() + remaining_s
         return Attempt(
-            Token(dispatch.token),
-            TaskId(dispatch.task_id),
-            function,
-            self._peer,
-            attempt=dispatch.attempt,
-            durable=dispatch.durable,
-            timeout_s=self._engine.timeout_of(function, dispatch.timeout),
-            deadline_s=None
-            if remaining_s is None
-            else self._engine.clock.monotonic() + remaining_s,
-            streams=dispatch.mode == Mode.STREAM,
-            credit=dispatch.credit,
-            metadata=dispatch.metadata,
-            correlation_id=dispatch.correlation_id,
-            number=dispatch.n,
-        )
+            Token(dispatch.token), TaskId(dispatch.task_id), function, self._peer,
+            dispatch.attempt, dispatch.durable, engine.timeout_of(function, dispatch.timeout),
+            deadline_s, dispatch.mode == Mode.STREAM, dispatch.credit, dispatch.metadata,
+            dispatch.correlation_id, dispatch.n,
+        )  # fmt: skip
 
     def _resend(self, token: str, pieces: Sequence[Piece]) -> None:
         """Send again the pieces that the balancer may not have; it knows them by their numbers."""

@@ -39,7 +39,9 @@ class FastDesk:
     def refused(self, reason: Failure, correlation_id: str) -> None:
         """Do nothing: strangers leave no line in the log."""
 
-    def take(self, body: bytes, headers: EdgeHeaders, correlation_id: str, sink: Sink) -> Taken:
+    def take(
+        self, body: bytes | bytearray, headers: EdgeHeaders, correlation_id: str, sink: Sink
+    ) -> Taken:
         """Submit a sync task, or accept a durable one."""
         task = parse_task(body, headers, self._rules)
         if isinstance(task, Failure):

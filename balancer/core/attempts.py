@@ -85,6 +85,7 @@ class Attempts:
         if task is None or token in worker.loading:
             return False
         del worker.running[token]
+        worker.refusals = 0
         worker.ledger.ended()
         if outcome.status is _SUCCEEDED:
             task.attempts += 1

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from balancer.core.settings import Settings
     from shared.slot_report import SlotReport
 
+PATIENCE = 3  # refusals in a row that are taken for bad luck
+REST_S = 0.05  # of a worker that refuses what it says it has room for: 20 tries a second
+
 
 class Fleet:
     """Follows the life of workers. The caller settles after each event.
@@ -46,6 +49,7 @@ class Fleet:
 
     Attributes:
         windows: workers that count as lost when their window is over.
+        rests: workers that refused although they said that they had room.
     """
 
     __slots__ = (
@@ -56,6 +60,7 @@ class Fleet:
         "_dispatcher",
         "_settings",
         "_workers",
+        "rests",
         "windows",
     )
 
@@ -77,6 +82,7 @@ class Fleet:
         self._commands = commands
         self._settings = settings
         self.windows: Windows[WorkerId] = Windows()
+        self.rests: Windows[WorkerId] = Windows()
 
     def up(
         self, facts: WorkerFacts, report: SlotReport, holding: Sequence[Held], now_s: float
@@ -134,6 +140,17 @@ class Fleet:
             self._directory.set_up(worker, True, now_s)
             self._refresh(worker)
 
+    def refused(self, worker: LiveWorker, now_s: float) -> None:
+        """Let a worker rest that refuses again and again although it says that it has room.
+
+        Once or twice is a race with its other callers. Its next report may never come, so time ends
+        the rest; without one, a broken worker would be sent the same task as fast as the wire bears.
+        """
+        worker.refusals = worker.refusals + 1 if worker.ledger.free else 0
+        if worker.refusals >= PATIENCE:
+            worker.ledger.rest()
+            self.rests.start(worker.id, now_s, REST_S)
+
     def retire(self, worker: LiveWorker, now_s: float) -> None:
         """Give a worker no new task: its entry was removed."""
         worker.retired = True
@@ -151,10 +168,14 @@ class Fleet:
         self._attempts.lost(worker, reachable=worker.up)
         self._directory.leave(worker, now_s)
         self.windows.stop(worker.id)
+        self.rests.stop(worker.id)
         del self._workers[worker.id]
 
     def tick(self, now_s: float) -> None:
         """Count the attempts of workers as lost whose window is over."""
+        for worker_id in self.rests.expired(now_s):
+            self._workers[worker_id].ledger.wake()
+            self._refresh(self._workers[worker_id])
         for worker_id in self.windows.expired(now_s):
             worker = self._workers[worker_id]
             reachable = worker.up

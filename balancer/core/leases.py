@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from balancer.core.live_task import LiveTask
 
 RESOLUTION = 20  # buckets a second
+EMPTIES = (
+    1024  # empty buckets that may lie about; beyond, they go when they are more than the others
+)
 HORIZON_S = 1e12  # a moment past this (30,000 years), or no number at all, is never
 
 K = TypeVar("K")
@@ -26,11 +29,16 @@ class DeadlineWheel:
     A task is due at its moment or up to one bucket (50 ms) later, never earlier.
     """
 
-    __slots__ = ("_buckets", "_keys")
+    __slots__ = ("_buckets", "_empty", "_keys")
 
     def __init__(self) -> None:
         self._buckets: dict[int, dict[LiveTask, None]] = {}
+        self._empty = 0  # how many of them are
         self._keys: list[int] = []  # heap of the keys of `_buckets`
+
+    def __len__(self) -> int:
+        """Return the number of buckets."""
+        return len(self._buckets)
 
     def add(self, task: LiveTask, due_s: float) -> None:
         """Enter a task, once."""
@@ -42,6 +50,7 @@ class DeadlineWheel:
             self._buckets[key] = {task: None}
             heappush(self._keys, key)
         else:
+            self._empty -= not bucket
             bucket[task] = None
 
     def remove(self, task: LiveTask, due_s: float) -> None:
@@ -49,19 +58,22 @@ class DeadlineWheel:
         if not due_s < HORIZON_S:
             return
         bucket = self._buckets.get(ceil(due_s * RESOLUTION))
-        if bucket is not None:
-            bucket.pop(task, None)
-            if not bucket:
-                # It keeps its key until its time, or a busy moment would get one per task; its
-                # memory it gives back, which a dict that only empties does not.
-                bucket.clear()
+        if bucket and bucket.pop(task, task) is None and not bucket:
+            # It keeps its key for a while, or a busy moment would get one per task; its memory it
+            # gives back, which a dict that only empties does not.
+            bucket.clear()
+            self._empty += 1
+            if self._empty > EMPTIES and self._empty * 2 > len(self._buckets):
+                self._tidy()
 
     def expired(self, now_s: float) -> list[LiveTask]:
         """Take out and return what is due, by bucket and then in order of entry."""
         found: list[LiveTask] = []
         keys = self._keys
         while keys and keys[0] <= now_s * RESOLUTION:
-            found += self._buckets.pop(heappop(keys))
+            bucket = self._buckets.pop(heappop(keys))
+            self._empty -= not bucket
+            found += bucket
         return found
 
     def next_s(self) -> float | None:
@@ -69,7 +81,15 @@ class DeadlineWheel:
         keys = self._keys
         while keys and not self._buckets[keys[0]]:
             del self._buckets[heappop(keys)]
+            self._empty -= 1
         return keys[0] / RESOLUTION if keys else None
+
+    def _tidy(self) -> None:
+        """Drop the empty buckets: deadlines far away must not be paid for until their time."""
+        self._buckets = {key: bucket for key, bucket in self._buckets.items() if bucket}
+        self._keys = list(self._buckets)
+        heapify(self._keys)
+        self._empty = 0
 
 
 class Windows(Generic[K]):

@@ -29,6 +29,7 @@ class LiveWorker:
         running: its attempts of ours, by token: the only place that says which token is current.
         loading: those of them whose input is still being read, so that it has not heard of them.
         up: its link is open, and it was not declared lost on it.
+        refusals: refused in a row although it said that it had room.
         silent: nothing comes from it.
         retired: its entry was removed; it gets no task.
         shape: the workers it is interchangeable with; None while it may be sent nothing.
@@ -49,6 +50,7 @@ class LiveWorker:
         "order",
         "pool_key",
         "rank",
+        "refusals",
         "retired",
         "running",
         "shape",
@@ -62,6 +64,7 @@ class LiveWorker:
         self.id: WorkerId = facts.worker
         self.running: dict[Token, LiveTask] = {}
         self.loading: set[Token] = set()
+        self.refusals = 0
         self.up = False
         self.silent = False
         self.retired = False

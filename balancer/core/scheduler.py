@@ -237,6 +237,7 @@ class Scheduler:
         if known.up:
             known.ledger.report(report)
         self._attempts.refused(known, token, code, message)
+        self._fleet.refused(known, now_s)
         self._dispatcher.refresh(known)
         self._settle(now_s)
 

@@ -38,13 +38,24 @@ class SlotLedger:
         maintenance: the worker takes no new task.
     """
 
-    __slots__ = ("_available", "_loading", "_seen", "_sent", "free", "limit", "maintenance", "used")
+    __slots__ = (
+        "_available",
+        "_loading",
+        "_resting",
+        "_seen",
+        "_sent",
+        "free",
+        "limit",
+        "maintenance",
+        "used",
+    )
 
     def __init__(self) -> None:
         self._sent = 0
         self._seen = 0
         self._available = 0
         self._loading = 0
+        self._resting = False
         self.free = 0
         self.limit = 0
         self.used = 0
@@ -62,6 +73,7 @@ class SlotLedger:
             return
         self._seen = seen if seen < self._sent else self._sent
         self._learn(report)
+        self._resting = False
         available = 0 if report.maintenance else report.available
         self._available = available if available < self.limit else self.limit
         self._count()
@@ -99,6 +111,16 @@ class SlotLedger:
         self._available = 0
         self._count()
 
+    def rest(self) -> None:
+        """Give no slot until the next report or `wake`: it refused although it said it had room."""
+        self._resting = True
+        self._count()
+
+    def wake(self) -> None:
+        """End a rest."""
+        self._resting = False
+        self._count()
+
     def _learn(self, report: SlotReport) -> None:
         self.limit = min(max(report.limit, 0), MAX_SLOTS)
         self.used = max(report.used, 0)
@@ -106,7 +128,7 @@ class SlotLedger:
 
     def _count(self) -> None:
         free = self._available - self._sent + self._seen - self._loading
-        self.free = free if free > 0 else 0
+        self.free = free if free > 0 and not self._resting else 0
 
 
 class HttpSlots(SlotLedger):
@@ -126,6 +148,7 @@ class HttpSlots(SlotLedger):
     def report(self, report: SlotReport) -> None:
         """Take a report: the last one told counts."""
         self._learn(report)
+        self._resting = False
         # None available although not all are used: a service is down, or it could not be reached.
         self._open = not report.maintenance and (report.available > 0 or self.used >= self.limit)
         self._count()
@@ -162,4 +185,5 @@ class HttpSlots(SlotLedger):
 
     def _count(self) -> None:
         busy = self._in_flight if self._in_flight > self.used else self.used
-        self.free = self.limit - busy if self._open and self.limit > busy else 0
+        open_ = self._open and not self._resting
+        self.free = self.limit - busy if open_ and self.limit > busy else 0

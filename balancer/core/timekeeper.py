@@ -69,6 +69,7 @@ class Timekeeper:
             self._backlog.deadlines.next_s(),
             self._backlog.delays.next_s(),
             self._fleet.windows.next_s(),
+            self._fleet.rests.next_s(),
             self._directory.absences.next_s(),
             self._demand.next_s(),
             AT_ONCE_S if self._backlog.stranded else None,

@@ -1,25 +1,37 @@
 """Checks of a durable task's input against the schema its function announced, before acceptance.
 
 JSON Schema 2020-12 by the jsonschema library; the texts are the worker's (contract §2), so that a
-caller cannot tell by the text who refused.
+caller cannot tell by the text who refused. A schema comes from a worker and an input from a caller:
+neither may make the balancer fetch anything, nor compute for long. Patterns run on the engine that the
+worker's own check has (Rust's, linear in time), not on Python's, which backtracks.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import OrderedDict
+from functools import lru_cache
+from itertools import islice
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol, cast
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker, validators
 from jsonschema.exceptions import SchemaError, ValidationError
+from pydantic_core import SchemaError as PatternError
+from pydantic_core import SchemaValidator, core_schema
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
-from shared.errors import Failure, ParamProblem
+from shared.errors import Failure, ParamProblem, failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from shared.capability import FunctionSpec
 
+MAX_PROBLEMS = 100  # told of one input; the first is what a caller reads
+CHECKED_AT_ONCE = 16 * 1024  # bytes of input that are checked on the loop: about a millisecond
 KEPT = 512  # compiled schemas; fleets host tens to hundreds of functions
 _TYPES = {"integer": "number"}  # as the worker names them (Andera knows one number type)
 _BOUNDS = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
@@ -38,7 +50,20 @@ class InputSchemas:
     """Compiled schemas, the most lately used ones."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, Draft202012Validator | None] = OrderedDict()
+        # By identity, because a schema as text costs more than most checks; the spec is kept with
+        # its validator, so that nothing else can get its identity meanwhile.
+        self._kept: OrderedDict[int, tuple[FunctionSpec, Draft202012Validator | None]] = (
+            OrderedDict()
+        )
+        self._lock = Lock()
+
+    async def problem(self, spec: FunctionSpec | None, raw: bytes) -> Failure | None:
+        """Do what `check` does; a large input is checked in a thread, so that nobody else waits."""
+        if spec is None:
+            return None
+        if len(raw) <= CHECKED_AT_ONCE:
+            return self.check(spec, raw)
+        return await asyncio.to_thread(self.check, spec, raw)
 
     def check(self, spec: FunctionSpec, raw: bytes) -> Failure | None:
         """Return why an input cannot be a function's, or None when it can.
@@ -48,7 +73,15 @@ class InputSchemas:
         validator = self._validator(spec)
         if validator is None:
             return None
-        errors = sorted(cast("_Checker", validator).iter_errors(json.loads(raw)), key=_order)
+        try:
+            given: object = json.loads(raw)
+        except (ValueError, RecursionError):  # numbers of more digits than Python reads, for one
+            return failure("invalid_json")
+        found = cast("_Checker", validator).iter_errors(given)
+        try:
+            errors = sorted(islice(found, MAX_PROBLEMS), key=_order)
+        except (Unresolvable, RecursionError, ArithmeticError):
+            return None  # a worker that announces nonsense checks its own input
         if not errors:
             return None
         problems = tuple(_problem(error) for error in errors)
@@ -57,21 +90,52 @@ class InputSchemas:
     def _validator(self, spec: FunctionSpec) -> Draft202012Validator | None:
         if spec.input_schema is None:
             return None
-        key = spec.fingerprint()
-        if key not in self._kept:
-            self._kept[key] = _compiled(spec.input_schema)
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        with self._lock:
+            kept = self._kept.get(id(spec))
+            if kept is None:
+                kept = self._kept[id(spec)] = (spec, _compiled(spec.input_schema))
+                if len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(id(spec))
+            return kept[1]
 
 
 def _compiled(schema: dict[str, object]) -> Draft202012Validator | None:
     try:
-        Draft202012Validator.check_schema(schema)
+        # Without formats: they would judge patterns by Python's engine.
+        Draft202012Validator.check_schema(schema, format_checker=FormatChecker(()))
     except SchemaError:
         return None  # a worker that announces nonsense checks its own input
-    return Draft202012Validator(schema)
+    # An empty registry: what a `$ref` names elsewhere is not fetched.
+    return _Validator(schema, registry=Registry())
+
+
+def _pattern(
+    validator: object, pattern: object, instance: object, schema: object
+) -> Iterator[ValidationError]:
+    del validator, schema
+    if not isinstance(instance, str) or not isinstance(pattern, str):
+        return
+    compiled = _compiled_pattern(pattern)
+    if compiled is not None and not compiled.isinstance_python(instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+@lru_cache(KEPT)
+def _compiled_pattern(pattern: str) -> SchemaValidator | None:
+    """Return a pattern on the worker's engine; None when it is Python's alone: its worker checks."""
+    try:
+        return SchemaValidator(core_schema.str_schema(pattern=pattern))
+    except PatternError:
+        return None
+
+
+_Validator = cast(
+    "type[Draft202012Validator]",
+    validators.extend(  # pyright: ignore[reportUnknownMemberType]  # upstream has no types here
+        Draft202012Validator, {"pattern": _pattern}
+    ),
+)
 
 
 def _order(error: ValidationError) -> tuple[bool, str]:

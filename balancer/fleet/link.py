@@ -15,10 +15,10 @@ from websockets.exceptions import ConnectionClosed
 
 from balancer.core.events import Held
 from balancer.fleet.replies import problems_of
-from shared.errors import Failure
+from shared.errors import CODES, Failure
 from shared.ids import TaskId, Token
 from shared.protocol.balancer_link import BalancerLink
-from shared.protocol.limits import MAX_FRAME
+from shared.protocol.limits import MAX_FRAME, MAX_TEXT, PART_BYTES
 from shared.slot_report import SlotReport
 from shared.task import Outcome
 from shared.task_state import TaskStatus
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 STREAM_CREDIT = (
     256 * 1024
 )  # bytes of pieces under way in one stream; a slow reader holds back the rest
+CREDIT_STEP = 32 * 1024  # credit is told once so much of it is due: not a message for every piece
 TICK_S = 0.25
 CLOSE_S = 1.0  # how long a closing handshake may take
 
@@ -69,6 +70,7 @@ class LinkPort:
         self._opened = opened
         self._keeper = keeper
         self._tick_s = tick_s
+        self._due: dict[Token, int] = {}  # credit of streams that is not told yet
         self._ready = asyncio.Event()
         self._machine = machine(self)
 
@@ -97,8 +99,16 @@ class LinkPort:
         self._machine.ack(token)
 
     def credit(self, token: Token, size: int) -> None:
-        """Queue credit for a stream."""
-        self._machine.credit(token, size)
+        """Queue credit for a stream, once enough is due.
+
+        What is due goes with the link: pieces that come again on the next one are credited there.
+        """
+        due = self._due.get(token, 0) + size
+        if due < CREDIT_STEP:
+            self._due[token] = due
+        else:
+            self._due.pop(token, None)
+            self._machine.credit(token, due)
 
     def demand(self, count: int, best_priority: float) -> None:
         """Queue the demand."""
@@ -145,6 +155,7 @@ class LinkPort:
 
     def finished(self, finished: Finished, result: bytes | None) -> None:
         """Pass the end of an attempt on."""
+        self._due.pop(Token(finished.token), None)
         self._events.finished(
             self.worker.id,
             Token(finished.token),
@@ -251,6 +262,8 @@ class LinkPort:
                 self._ready.clear()
                 while (frame := self._machine.flush()) is not None:
                     await socket.send(frame)
+                    if len(frame) > PART_BYTES:  # sending waits only for a socket that is full
+                        await asyncio.sleep(0)
                 if self.broken_by is not None:
                     return
         except ConnectionClosed:
@@ -280,7 +293,9 @@ def outcome_of(message: Finished, result: bytes | None) -> Outcome:
     if status is TaskStatus.SUCCEEDED:
         return Outcome(status, result)
     details = problems_of(decoded_list(message.details or b"[]"))
-    failed = Failure(message.code or "function_error", message.message, details, message.error_type)
+    # What a worker makes up must not become a code of ours, nor a page of text.
+    code = message.code if message.code in CODES else "function_error"
+    failed = Failure(code, message.message[:MAX_TEXT], details, message.error_type)
     return Outcome(status, None, failed)
 
 

@@ -110,7 +110,9 @@ _BODY = msgspec.json.Decoder(_Body)
 _RAW_BODY = msgspec.json.Decoder(_RawBody)
 
 
-def parse_task(body: bytes, headers: EdgeHeaders, rules: TaskRules) -> TaskRequest | Failure:
+def parse_task(
+    body: bytes | bytearray, headers: EdgeHeaders, rules: TaskRules
+) -> TaskRequest | Failure:
     """Return the task that a body asks for, or the first thing that is wrong with it.
 
     Args:
@@ -196,10 +198,10 @@ def _with_options(request: TaskRequest, given: _Body) -> TaskRequest | Failure:
     return request
 
 
-def _read(body: bytes, content_type: str | None) -> _Body | Failure:
+def _read(body: bytes | bytearray, content_type: str | None) -> _Body | Failure:
     """Return the fields of a body; all but msgpack is read as JSON, whatever its type says."""
     if content_type is not None and "msgpack" in content_type.lower():
-        text = json_from_msgpack(body)
+        text = json_from_msgpack(bytes(body))
         if isinstance(text, Failure):
             return text
         body = text
@@ -215,7 +217,7 @@ def _read(body: bytes, content_type: str | None) -> _Body | Failure:
         return _INVALID_JSON
 
 
-def _read_raw(body: bytes) -> _Body | Failure:
+def _read_raw(body: bytes | bytearray) -> _Body | Failure:
     """Read field by field a body that is no object, or has a number that no float holds."""
     try:
         raw = _RAW_BODY.decode(body)

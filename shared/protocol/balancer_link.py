@@ -40,6 +40,9 @@ _ENDINGS = frozenset(
     {TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.TIMED_OUT}
 )
 _PIECE_KINDS = frozenset(PieceKind)
+# Acks that are worth a frame of their own. Fewer go with the next one, which under load is a dispatch,
+# or on the tick: until then the worker only keeps results that nobody will ask for.
+_ACKS_DUE = 64
 _DECODER = Decoder(FromWorker)
 
 
@@ -113,6 +116,7 @@ class BalancerLink(Link):
         self._unaccepted_bytes = 0
         self._halves: Assembly[Finished | Chunk] = Assembly(MAX_HALVES)
         self._acks: list[str] = []
+        self._heavy: set[str] = set()  # tokens of results in parts: each fills the outbox
         self._demand: Demand | None = None
 
     @property
@@ -129,6 +133,12 @@ class BalancerLink(Link):
         """Note that the socket is open, and say Hello."""
         super().opened(now_s)
         self._push(self._hello)
+
+    def tick(self, now_s: float) -> None:
+        """Look at the time, and send the acks that have found no frame."""
+        super().tick(now_s)
+        if self._acks:
+            self._wake()
 
     # Intents; while the link is not up they do nothing
 
@@ -178,10 +188,12 @@ class BalancerLink(Link):
             self._push(Cancel(token, reason))
 
     def ack(self, token: str) -> None:
-        """Let the worker forget a result; those of one frame travel in one message."""
+        """Let the worker forget a result; soon, in one message with others."""
         if self._state is LinkState.UP:
             self._acks.append(token)
-            self._wake()
+            if len(self._acks) >= _ACKS_DUE or token in self._heavy:
+                self._heavy.discard(token)
+                self._wake()
 
     def credit(self, token: str, size: int) -> None:
         """Let a stream send `size` bytes more."""
@@ -268,6 +280,7 @@ class BalancerLink(Link):
         whole = self._halves.add(part.token, part.data, part.last)
         if isinstance(whole, Whole):
             finished.result = whole.data
+            self._heavy.add(part.token)
             self._handler.finished(finished, whole.data)
         elif whole:
             self._fail(whole)
@@ -351,3 +364,4 @@ class BalancerLink(Link):
         self._unaccepted_bytes = 0
         self._halves.clear()
         self._acks.clear()
+        self._heavy.clear()

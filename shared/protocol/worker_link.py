@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from shared.errors import Failure, failure
 from shared.protocol.bodies import Assembly, Large, Whole
 from shared.protocol.codec import Decoder, UnknownKind
+from shared.protocol.endings import ending, too_large, unwanted
 from shared.protocol.limits import MAX_AWAITED, MAX_BODY, MAX_TEXT, PART_BYTES
 from shared.protocol.link import SMALL, Link, LinkHandler, LinkState, Wire
 from shared.protocol.messages import (
@@ -116,6 +117,7 @@ class WorkerLink(Link):
         self._handler = handler
         self._seen = 0  # number of the last Dispatch that was read
         self._told: Report | None = None  # what the balancer was told last
+        self._rest_due = False  # what it need not know at once has waited long enough
         self._halves: Assembly[Dispatch] = Assembly(MAX_AWAITED)  # reserved, body not complete
         self._facts: Facts | None = None
 
@@ -130,18 +132,18 @@ class WorkerLink(Link):
         """Offer the end of an attempt, behind its pieces.
 
         A result of more than PART_BYTES follows in parts; one of more than MAX_BODY becomes a
-        failure, `result_too_large`. The message itself is not changed.
+        failure, `result_too_large`. The message is not changed; nobody may change it afterwards.
         """
         if self._state is not LinkState.UP:
             return
         if result is None or len(result) <= PART_BYTES:
-            small = _ending(message, result)
+            small = ending(message, result)
             size = SMALL + len(small.message) + len(result or b"") + len(small.details or b"")
             self._out.push_behind(message.token, small, size)
         elif len(result) > MAX_BODY:
-            self._out.push_behind(message.token, _too_large(message, len(result)), SMALL)
+            self._out.push_behind(message.token, too_large(message, len(result)), SMALL)
         else:
-            self._offer_body(_ending(message, None, len(result)), result)
+            self._offer_body(ending(message, None, len(result)), result)
         self._wake()
 
     def chunk(self, token: str, seq: int, kind: str, data: bytes) -> bool:
@@ -190,8 +192,14 @@ class WorkerLink(Link):
         return True
 
     def touch(self) -> None:
-        """Note that the slots have changed: a report is due."""
-        if self._state is LinkState.UP:
+        """Note that the slots have changed: a report may be due."""
+        if not self._awake and self._state is LinkState.UP:
+            self._wake()
+
+    def tell_rest(self) -> None:
+        """Have a report sent if anything at all is not told yet; call it now and then."""
+        if self._state is LinkState.UP and self._cut_report() != self._told:
+            self._rest_due = True
             self._wake()
 
     # What comes
@@ -261,7 +269,7 @@ class WorkerLink(Link):
         else:
             self._halves.begin(dispatch.token, dispatch, dispatch.body_size)
             self._push(Accepted(dispatch.token))
-        self._wake()  # a report is due: its `seen` has changed
+        self._wake()  # a report may be due: its `seen` has changed
 
     def _refusal(self, dispatch: Dispatch) -> Failure | None:
         if dispatch.mode not in _MODES:
@@ -320,7 +328,7 @@ class WorkerLink(Link):
             return
         endings = [each for each in dropped.unsent if isinstance(each, Finished)]
         if endings:
-            self._push(_unwanted(endings[-1]))
+            self._push(unwanted(endings[-1]))
         elif dropped.stop is not None:
             self._push(dropped.stop)
 
@@ -331,8 +339,9 @@ class WorkerLink(Link):
             self._facts = None
         if self._out.drained:  # else the report would come before what it accounts for
             report = self._cut_report()
-            if report != self._told:
+            if report != self._told and (frame or self._rest_due or _is_urgent(report, self._told)):
                 self._told = report
+                self._rest_due = False
                 frame.append(report)
 
     def _cut_report(self) -> Report:
@@ -344,6 +353,20 @@ class WorkerLink(Link):
     def _released(self) -> None:
         for dispatch in self._halves.clear():
             self._handler.cancel(dispatch.token, "link_lost")  # its body will not come
+
+
+def _is_urgent(report: Report, told: Report | None) -> bool:
+    """Tell whether a report is worth a frame of its own.
+
+    A balancer computes with `available + seen`. A dispatch that takes its slot leaves the sum as it
+    was, so the balancer knows already; a slot that is free, or is taken by somebody else, changes it.
+    """
+    return (
+        told is None
+        or report.available + report.seen != told.available + told.seen
+        or report.limit != told.limit
+        or report.maintenance != told.maintenance
+    )
 
 
 def _dispatch_fault(dispatch: Dispatch) -> str:
@@ -360,32 +383,3 @@ def _dispatch_fault(dispatch: Dispatch) -> str:
     if not 0 <= dispatch.priority < _ENDLESS:
         return f"dispatch {dispatch.n} has priority {dispatch.priority}"
     return ""
-
-
-def _ending(message: Finished, result: bytes | None, body_size: int = 0) -> Finished:
-    """Return the message as it is sent: with its result or the size of it, and texts that fit."""
-    details = message.details
-    if details is not None and len(details) > PART_BYTES:
-        details = None  # the message names the first problem
-    return Finished(
-        message.token, message.task_id, message.status, result, message.code,
-        message.message[:MAX_TEXT], details, message.error_type, message.duration, body_size,
-    )  # fmt: skip
-
-
-def _too_large(message: Finished, size: int) -> Finished:
-    problem = f"Result of {size} bytes is larger than the {MAX_BODY} bytes that a link carries"
-    return Finished(
-        message.token, message.task_id, "failed", None, "result_too_large", problem,
-        duration=message.duration,
-    )  # fmt: skip
-
-
-def _unwanted(message: Finished) -> Finished:
-    """Return the ending without the result, for a balancer that cancelled the attempt meanwhile."""
-    if message.body_size == 0:
-        return message
-    return Finished(
-        message.token, message.task_id, "cancelled", None, "cancelled", failure("cancelled").message,
-        duration=message.duration,
-    )  # fmt: skip

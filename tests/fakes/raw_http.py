@@ -11,7 +11,6 @@ from typing import cast
 
 import msgspec
 
-
 SILENCE_S = 0.1  # after which nothing more is expected
 
 

@@ -6,7 +6,7 @@ end of a link, a slot reserved before it is used and given back once, bodies as 
 
 from __future__ import annotations
 
-from shared.errors import Failure
+from shared.protocol.link import MAX_PROBLEM
 from shared.protocol.messages import (
     Chunk,
     Dispatch,
@@ -77,7 +77,7 @@ class WaryBalancer(BalancerEngine):
 
     def broken(self, code: str, message: str) -> None:
         """Note the end."""
-        assert code is not None and len(message) <= 500
+        assert max(len(code), len(message)) <= MAX_PROBLEM
         self.lost()
 
     def lost(self) -> None:
@@ -102,7 +102,7 @@ class WaryWorker(WorkerEngine):
         self.over = False
         return super().hello(hello)
 
-    def reserve(self, dispatch: Dispatch) -> Failure | str | None:
+    def reserve(self, dispatch: Dispatch) -> str | None:
         """Take a slot for a token that is new; one token twice is a lie."""
         self._alive()
         if dispatch.token in self.reserved or dispatch.token in self.running:
@@ -147,7 +147,7 @@ class WaryWorker(WorkerEngine):
 
     def broken(self, code: str, message: str) -> None:
         """Note the end."""
-        assert code is not None and len(message) <= 500
+        assert max(len(code), len(message)) <= MAX_PROBLEM
         self.over = True
 
     def lost(self) -> None:

@@ -7,6 +7,7 @@ for inputs that shrink.
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from random import Random
 
 BODY_LIMIT = 2000
@@ -80,7 +81,7 @@ class Sender:
             self._chance.randrange(len(raw) + 1) for _ in range(self._chance.randrange(5))
         )
         edges = [0, *cuts, len(raw)]
-        return [raw[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start]
+        return [raw[start:end] for start, end in pairwise(edges) if end > start]
 
     def _request(self) -> bytes:
         body, plain = self._body(), not self._one_in(5)

@@ -14,7 +14,13 @@ from typing import cast, get_args
 import hypothesis
 import msgspec
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from shared.protocol import messages as m
 from shared.protocol.codec import Decoder, encode
@@ -31,7 +37,9 @@ MESSAGES = [encode([message]) for message in EVERY_MESSAGE]
 DECODERS = {"worker": Decoder(m.FromBalancer), "balancer": Decoder(m.FromWorker)}
 # Names of what there is, so that a lie may be about it.
 tokens = st.integers(1, 6).map("token-{}".format)
-odd = st.sampled_from([None, True, -1, 0, 1, 2**31, 2**63, 1.5, float("inf"), float("nan"), "", "sync", b"", []])
+odd = st.sampled_from(
+    [None, True, -1, 0, 1, 2**31, 2**63, 1.5, float("inf"), float("nan"), "", "sync", b"", []]
+)
 
 Frame = list[object]
 sides = st.sampled_from(["worker", "balancer"])
@@ -62,6 +70,14 @@ class HostileWire(RuleBasedStateMachine):
         self.old: list[bytes] = [*MESSAGES]  # what may be said again
         self.looked = {"worker": 0, "balancer": 0}
         self._open()
+
+    @initialize(up=st.booleans(), sizes=st.lists(SIZES, max_size=4))
+    def begin(self, up: bool, sizes: list[int]) -> None:
+        """The link is up and tasks run, or it opens just now."""
+        for size in sizes:
+            self.balancer.submit(b"s" * size)
+        if up:
+            self.pair.settle()
 
     # The wire
 
@@ -96,11 +112,32 @@ class HostileWire(RuleBasedStateMachine):
             self.pair.cut()
             self._gone()
 
+    def _send(self, side: str, frames: int) -> None:
+        if side == "worker":
+            self.pair.flush_to_worker(frames)
+        else:
+            self.pair.flush_to_balancer(frames)
+        self._keep()
+
+    def _deliver(self, side: str) -> None:
+        if side == "worker":
+            self.pair.deliver_to_worker()
+        else:
+            self.pair.deliver_to_balancer()
+        self._end_what_is_over()
+
     def _change(self, side: str, change: Callable[[bytes], bytes]) -> None:
-        """Change the frame that arrives next."""
+        """Change the frame that arrives next, and let it arrive."""
+        self._send(side, 1)
         frames = self._way(side).frames
         if frames:
             frames[0] = change(frames[0])
+            self._deliver(side)
+
+    def _insert(self, side: str, frame: bytes) -> None:
+        """Let a frame arrive that the other side has not sent, or not now."""
+        self._way(side).frames.appendleft(frame)
+        self._deliver(side)
 
     # Work
 
@@ -138,18 +175,15 @@ class HostileWire(RuleBasedStateMachine):
 
     @rule(side=sides, frames=st.integers(1, 4))
     def arrive(self, side: str, frames: int) -> None:
-        """Some frames are sent, and some arrive."""
-        if side == "worker":
-            self.pair.flush_to_worker(frames)
-        else:
-            self.pair.flush_to_balancer(frames)
-        self._keep()
+        """Some frames are sent and arrive."""
+        self._send(side, frames)
         for _ in range(frames):
-            if side == "worker":
-                self.pair.deliver_to_worker()
-            else:
-                self.pair.deliver_to_balancer()
-        self._end_what_is_over()
+            self._deliver(side)
+
+    @rule(side=sides, frames=st.integers(1, 4))
+    def linger(self, side: str, frames: int) -> None:
+        """Some frames are sent and stay on their way."""
+        self._send(side, frames)
 
     @rule()
     def settle(self) -> None:
@@ -215,13 +249,17 @@ class HostileWire(RuleBasedStateMachine):
     @rule(side=sides, data=st.data())
     def say_again(self, side: str, data: st.DataObject) -> None:
         """A frame of this link or an older one, of either side, or one that nobody has sent, comes too."""
-        self._way(side).frames.append(data.draw(st.sampled_from(self.old)))
+        self._insert(side, data.draw(st.sampled_from(self.old)))
 
-    @rule(side=sides, kind=st.sampled_from(get_args(m.AnyMessage)), fields=st.lists(odd | tokens, max_size=8))
+    @rule(
+        side=sides,
+        kind=st.sampled_from(get_args(m.AnyMessage)),
+        fields=st.lists(odd | tokens, max_size=8),
+    )
     def invent(self, side: str, kind: type[m.Message], fields: list[object]) -> None:
         """A message with any fields comes too."""
         frame = [[kind.__struct_config__.tag, *fields]]
-        self._way(side).frames.append(msgspec.msgpack.encode(frame))
+        self._insert(side, msgspec.msgpack.encode(frame))
 
     # What holds
 

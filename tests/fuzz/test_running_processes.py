@@ -43,7 +43,9 @@ async def _fuzzed(port: int, key: str) -> None:
     async with asyncio.TaskGroup() as senders:
         for number in range(INPUTS):
             senders.create_task(one(number))
-    head = f"POST /task HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Length: {len(WELL)}\r\n"
+    head = (
+        f"POST /task HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Length: {len(WELL)}\r\n"
+    )
     said = await exchange_raw(port, [head.encode() + b"Connection: close\r\n\r\n" + WELL])
     assert [answer.status for answer in split_answers(said)] == [200]
 

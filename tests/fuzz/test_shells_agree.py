@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from random import Random
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.errors import CODES
@@ -51,7 +51,9 @@ async def _check(shells: Shells, sent: Sequence[bytes], seen: Seen) -> None:
         # The successor was given what was not answered, unchanged.
         assert lane.received[1] in whole
         all_told = by_lane + comparable(lane.written[1])
-        if all_told != by_other:  # aiohttp's own words depend on segments when something is malformed
+        if (
+            all_told != by_other
+        ):  # aiohttp's own words depend on segments when something is malformed
             told = all_told + by_other
             assert any(status in MALFORMED for status, *_ in told), (all_told, by_other)
     for raw in (*lane.written, other.written[0]):
@@ -122,7 +124,7 @@ def test_shells_agree_on_inputs_that_shrink() -> None:
     """The same, searched by hypothesis, after the cases that matter most."""
 
     def look(check: Callable[[Sequence[bytes]], None]) -> None:
-        @settings(max_examples=max(100, INPUTS // 10), suppress_health_check=list(HealthCheck))
+        @settings(max_examples=max(100, INPUTS // 10))
         @given(st.randoms(use_true_random=False).map(_sent))
         @example([_post(HELLO) + _post(HELLO, "Connection: close") + _post(HELLO)])
         @example([_post(HELLO), b"garbage\r\n\r\n"])

@@ -133,12 +133,11 @@ def _try(root: Path, mutant: Mutant) -> int:
 def _unmutated(root: Path, sample: list[Mutant]) -> list[str]:
     """Return the folders whose tests fail as they are."""
     by_folder = {str(Path(mutant.path).parent): mutant.path for mutant in sample}
-    failed: list[str] = []
-    for folder, path in sorted(by_folder.items()):
-        _, status = os.waitpid(begin(root, _tests_of(root, path), None), 0)
-        if status:
-            failed.append(folder)
-    return failed
+    running = {
+        begin(root, _tests_of(root, path), None): folder for folder, path in by_folder.items()
+    }
+    ended = [os.waitpid(pid, 0) for pid in running]
+    return sorted(running[pid] for pid, status in ended if status)
 
 
 def _report(score: Score, goal: float) -> int:

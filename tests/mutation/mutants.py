@@ -128,7 +128,7 @@ def _is_unseen(node: ast.AST) -> bool:
             return True
         case ast.Expr(value=ast.Constant()):
             return True  # a docstring or an ellipsis
-        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+        case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Compare(left=ast.Name(id="__name__"))):
             return True
         case ast.Assign(targets=[ast.Name(id=name)]) if name in _UNSEEN_NAMES:
             return True
@@ -185,7 +185,9 @@ def _constants(node: ast.Constant) -> Iterator[ast.AST]:
 
 def _statements(node: ast.stmt) -> Iterator[ast.AST]:
     match node:
-        case ast.Return(value=value) if value is not None and not _is_none(value):
+        case ast.Return(value=None | ast.Constant()):
+            pass  # a constant is changed itself
+        case ast.Return():
             yield ast.Return(ast.Constant(value=None))
         case ast.Break():
             yield ast.Continue()
@@ -210,10 +212,6 @@ def _with(node: ast.AST, field: str, value: object) -> ast.AST:
     changed = copy.copy(node)
     setattr(changed, field, value)
     return changed
-
-
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _is_wildcard(pattern: ast.pattern) -> bool:

@@ -77,7 +77,9 @@ class Caller:
             self._asking.cancel()  # what the edge does; afterwards nobody waits for the result
         elif self._task is not None and case.task_id is not None:
             self._engine.cancel(case.task_id, "the caller left")
-            self._witness.check(case.stand is Stand.ENDED, f"{case.task_id} goes on without a caller")
+            self._witness.check(
+                case.stand is Stand.ENDED, f"{case.task_id} goes on without a caller"
+            )
 
     def _request(self) -> TaskRequest:
         order = self._case.order

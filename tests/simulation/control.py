@@ -133,7 +133,12 @@ class SimSession:
         self._network = network
 
     def get(
-        self, url: str, *, headers: dict[str, str], timeout: aiohttp.ClientTimeout, allow_redirects: bool
+        self,
+        url: str,
+        *,
+        headers: dict[str, str],
+        timeout: aiohttp.ClientTimeout,
+        allow_redirects: bool,
     ) -> _Get:
         """Look at `/health`."""
         del headers, allow_redirects

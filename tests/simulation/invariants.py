@@ -75,13 +75,18 @@ def sweep(world: World) -> None:
 def drained(world: World) -> list[str]:
     """Return what is left; nothing, when everything has drained."""
     left = [f"{case.task_id}: {case.stand}" for case in world.witness.cases.values() if _open(case)]
-    left += [f"{host.address}: {reason}" for host in world.hosts.values() if (reason := _busy(host))]
+    left += [
+        f"{host.address}: {reason}" for host in world.hosts.values() if (reason := _busy(host))
+    ]
     if not world.control.up or not world.control.fleet.round_ended:
         return [*left, "the balancer is not there"]
     engine = world.control.engine
     counts = engine.scheduler.counts()
     if counts[:5] != (0, 0, 0, 0, 0) or engine.durable_unfinished:
         left.append(f"the balancer holds {counts}, unfinished {engine.durable_unfinished}")
+    due_s = engine.scheduler.next_tick_s()
+    if due_s is not None:
+        left.append(f"something is due at {due_s:.3f}")
     for live in engine.known():
         if live.running or live.loading or live.ledger.free != live.ledger.limit or not live.up:
             free = f"{live.ledger.free} of {live.ledger.limit} free"
@@ -204,7 +209,9 @@ def _holds_all(world: World, engine: WatchedEngine) -> None:
     """The balancer holds exactly the open tasks, each where it stands."""
     open_ids = {case.task_id for case in world.witness.cases.values() if _held(case)}
     held = {task.id for task in engine.scheduler.tasks()}
-    world.witness.check(held == open_ids, f"held but not open, or open but not held: {held ^ open_ids}")
+    world.witness.check(
+        held == open_ids, f"held but not open, or open but not held: {held ^ open_ids}"
+    )
     counts = engine.scheduler.counts()
     waiting = sum(
         case.stand in (Stand.QUEUED, Stand.HELD_BACK, Stand.SCHEDULED)
@@ -240,7 +247,8 @@ def _stops_what_is_over(world: World) -> None:
             up_s = engine.up_s.get(live.id, now_s)
             since_s = max(known.over_s, host.healthy_s, host.process.healthy_s, awake_s, up_s)
             world.witness.check(
-                now_s - since_s < SOON_S, f"{host.address} still runs {attempt.token}, which is over"
+                now_s - since_s < SOON_S,
+                f"{host.address} still runs {attempt.token}, which is over",
             )
 
 

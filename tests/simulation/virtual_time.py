@@ -12,12 +12,13 @@ import asyncio
 from asyncio.events import _set_running_loop  # pyright: ignore[reportPrivateUsage]  # asyncio exports it for other loops
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, TypeVarTuple, Unpack, cast
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
     from contextvars import Context
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -48,7 +49,7 @@ class VirtualTime:
     def __init__(self) -> None:
         self.start_s = self.now_s = START_S
         self.steps = 0
-        self._heap: list[tuple[float, int, Process | None, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Process | None, Callable[[], object]]] = []
         self._seq = 0
 
     def monotonic(self) -> float:
@@ -59,12 +60,14 @@ class VirtualTime:
         """Return the wall clock."""
         return START + timedelta(seconds=self.now_s - START_S)
 
-    def at(self, when_s: float, happen: Callable[[], None], process: Process | None = None) -> None:
+    def at(
+        self, when_s: float, happen: Callable[[], object], process: Process | None = None
+    ) -> None:
         """Let something happen, to a process or to the world."""
         self._seq += 1
         heappush(self._heap, (max(when_s, self.now_s), self._seq, process, happen))
 
-    def after(self, delay_s: float, happen: Callable[[], None]) -> None:
+    def after(self, delay_s: float, happen: Callable[[], object]) -> None:
         """Let something happen to the world in a while."""
         self.at(self.now_s + delay_s, happen)
 
@@ -129,11 +132,11 @@ class Process:
         self.frozen = False
         self.healthy_s = time.now_s
         self.active_s = time.now_s
-        self.held: list[Callable[[], None]] = []
+        self.held: list[Callable[[], object]] = []
         self.broken = broken
         self.loop = ProcessLoop(self)
 
-    def run(self, happen: Callable[[], None]) -> None:
+    def run(self, happen: Callable[[], object]) -> None:
         """Let an event happen inside the process."""
         self.active_s = self.time.now_s
         _set_running_loop(self.loop)
@@ -142,7 +145,7 @@ class Process:
         finally:
             _set_running_loop(None)
 
-    def soon(self, happen: Callable[[], None]) -> None:
+    def soon(self, happen: Callable[[], object]) -> None:
         """Let something happen inside the process now, or when it is thawed."""
         self.time.at(self.time.now_s, happen, self)
 
@@ -178,7 +181,7 @@ class Process:
         while left := asyncio.all_tasks(self.loop) - seen:
             seen |= left
             for task in left:
-                task._log_destroy_pending = False  # pyright: ignore  # it is destroyed on purpose
+                task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue]
                 _close(cast("Coroutine[object, object, object]", task.get_coro()))
 
 
@@ -198,26 +201,31 @@ class ProcessLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.process = process
         self.set_exception_handler(_report)
-        self.set_task_factory(_checked_task)
 
     def time(self) -> float:
         """Return the time."""
         return self.process.time.now_s
 
     def call_soon(
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.Handle:
         """Have a call made after those that are due already."""
         return self.call_at(self.process.time.now_s, callback, *args, context=context)
 
     def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.Handle:
         """Do the same: there are no threads here."""
         return self.call_at(self.process.time.now_s, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts],
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:  # fmt: skip
         """Have a call made at a moment."""
@@ -225,6 +233,18 @@ class ProcessLoop(asyncio.BaseEventLoop):
         if self.process.alive:
             self.process.time.at(when, _Firing(event), self.process)
         return event
+
+    def create_task(
+        self,
+        coro: Generator[object, None, T] | Coroutine[object, object, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        """Make a task whose end by a bug is noticed, whoever swallows its exception."""
+        task = super().create_task(coro, name=name, context=context)
+        task.add_done_callback(_look)
+        return task
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Do nothing: a cancelled event is skipped when its time comes."""
@@ -239,19 +259,10 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None
         process.broken(f"{process.name}: {context.get('message')}: {error!r}")
 
 
-def _checked_task(
-    loop: asyncio.AbstractEventLoop, coroutine: object, **options: object
-) -> asyncio.Task[object]:
-    """Make a task whose end by a bug is noticed, whoever swallows its exception."""
-    task: asyncio.Task[object] = asyncio.Task(coroutine, loop=loop, **options)  # pyright: ignore
-    task.add_done_callback(_look)
-    return task
-
-
-def _look(task: asyncio.Task[object]) -> None:
+def _look(task: asyncio.Task[T]) -> None:
     if task.cancelled():
         return
-    error = task._exception  # pyright: ignore  # `exception()` would mark it as retrieved
+    error = task._exception  # `exception()` would mark it as retrieved
     loop = task.get_loop()
     if isinstance(error, BUGS) and isinstance(loop, ProcessLoop) and loop.process.alive:
         loop.process.broken(f"{loop.process.name}: {task.get_name()} ended by {error!r}")

@@ -66,7 +66,13 @@ class WatchedEngine(Engine):
         return taken
 
     def _task(
-        self, lane: LaneKey, request: TaskRequest, sink: Sink, now_s: float, *, durable: bool = False
+        self,
+        lane: LaneKey,
+        request: TaskRequest,
+        sink: Sink,
+        now_s: float,
+        *,
+        durable: bool = False,
     ) -> LiveTask:
         task = super()._task(lane, request, sink, now_s, durable=durable)
         self._witness.made(task)
@@ -266,7 +272,8 @@ class WatchedEngine(Engine):
             unread = self.sent[worker] - sessions[0].link.seen
             used = host.engine.gate.used
             self._witness.check(
-                used + unread <= host.limit, f"{worker}: {unread} sent and {used} of {host.limit} used"
+                used + unread <= host.limit,
+                f"{worker}: {unread} sent and {used} of {host.limit} used",
             )
 
 

@@ -149,9 +149,7 @@ class Witness:
 
     def restored(self, tasks: list[LiveTask]) -> None:
         """Note what a new balancer has taken over from the disk."""
-        expected = {
-            case.task_id for case in self.cases.values() if case.kept and not case.finished
-        }
+        expected = {case.task_id for case in self.cases.values() if case.kept and not case.finished}
         found = [task.id for task in tasks]
         self.check(set(found) == expected, f"recovered {len(found)} of {len(expected)} tasks")
         commits = [self._commits[task_id] for task_id in found]
@@ -202,7 +200,9 @@ class Witness:
         self.trace.note("end", task.id, outcome.status.value, why, task.token)
         self.happened[f"{outcome.status.value} {why}".strip()] += 1
         self.check(task.status is outcome.status, f"{task.id} is {task.status}: {outcome.status}")
-        self.check(outcome.ok is (outcome.failure is None), f"{task.id}: neither result nor failure")
+        self.check(
+            outcome.ok is (outcome.failure is None), f"{task.id}: neither result nor failure"
+        )
         self.check(outcome.attempts <= allowed_attempts(case), f"{task.id}: too many attempts")
         if outcome.ok:
             self._check_result(case, task, outcome)
@@ -378,7 +378,8 @@ class Witness:
     def _check_result(self, case: Case, task: LiveTask, outcome: Outcome) -> None:
         run = self.runs.get(task.token or "")
         self.check(
-            run is not None and run.how == "returned", f"{task.id}: the result of code that did not return"
+            run is not None and run.how == "returned",
+            f"{task.id}: the result of code that did not return",
         )
         if case.order.lane[2] == "pieces":
             return

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 FUNCTIONS = ("plain", "plain", "safe", "retried", "retried", "extra", "blocking", "pieces")
 BIG = 90_000  # bytes of a large input: it is left in the store and follows its dispatch
-RUNS_S = (0.3, 0.6, 1.5, 2.5)  # mean time of a run: in some worlds the fleet is idle, in others late
+RUNS_S = (
+    0.3,
+    0.6,
+    1.5,
+    2.5,
+)  # mean time of a run: in some worlds the fleet is idle, in others late
 SOFT_LIMIT_S = 20.0  # deadlines of calls lie below it
 
 
@@ -45,7 +50,9 @@ def _order(chance: Random, n: int, at_s: float, pool: PoolKey, run_s: float) -> 
     mode = Mode.STREAM if function == "pieces" else Mode.SYNC
     if chance.random() < 0.45:
         mode = Mode.WEBHOOK
-    order = Order(n=n, at_s=at_s, mode=mode, lane=lane, fields=_fields(chance, n, function, mode, run_s))
+    order = Order(
+        n=n, at_s=at_s, mode=mode, lane=lane, fields=_fields(chance, n, function, mode, run_s)
+    )
     order.priority = chance.choice((1, 1, 1, 2, 3))
     # A durable task that nobody can run waits for a host until its deadline.
     if mode is not Mode.WEBHOOK or lane[2] not in FUNCTIONS or chance.random() < 0.15:
@@ -63,9 +70,7 @@ def _order(chance: Random, n: int, at_s: float, pool: PoolKey, run_s: float) -> 
     return order
 
 
-def _fields(
-    chance: Random, n: int, function: str, mode: Mode, mean_s: float
-) -> dict[str, object]:
+def _fields(chance: Random, n: int, function: str, mode: Mode, mean_s: float) -> dict[str, object]:
     run_s = round(min(chance.expovariate(1 / mean_s), 5 * mean_s), 3)
     if function == "blocking":
         return {"n": n}

@@ -155,12 +155,12 @@ class World:
                     self._run()
                 finally:
                     self._end()
-        except Violation as problem:
-            text = self.witness.problem or str(problem)
+        except Exception as problem:  # a bug that nobody in the world caught is none the less one
+            text = self.witness.problem or repr(problem)
             raise Broken(self.seed, self.sizes, text, self.witness.trace.last()) from problem
         return Report(
             seed=self.seed, digest=self.witness.trace.digest, steps=self.time.steps,
-            seconds=self.time.now_s, happened=dict(self.witness.happened),
+            seconds=self.time.now_s - self.time.start_s, happened=dict(self.witness.happened),
         )  # fmt: skip
 
     # Private
@@ -215,7 +215,9 @@ class World:
                 invariants.settled(self)
             if witness.acted:
                 acted, witness.acted = witness.acted, {}
-                for host in [host for host in self.hosts.values() if host.up and host.process in acted]:
+                for host in [
+                    host for host in self.hosts.values() if host.up and host.process in acted
+                ]:
                     invariants.slots(self, host)
             if self.time.steps % SWEEP_STEPS == 0:
                 self.time.after(SWEEP_DELAY_S, lambda: invariants.sweep(self))

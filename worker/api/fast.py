@@ -58,7 +58,9 @@ class FastDesk:
         """Note it in the log."""
         self._log.rejected(reason.code, correlation_id)
 
-    def take(self, body: bytes, headers: EdgeHeaders, correlation_id: str, sink: Sink) -> Taken:
+    def take(
+        self, body: bytes | bytearray, headers: EdgeHeaders, correlation_id: str, sink: Sink
+    ) -> Taken:
         """Submit a sync task, or begin one whose hook is to be told."""
         task = parse_task(body, headers, self._rules)
         if isinstance(task, Failure):

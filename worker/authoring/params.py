@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NoReturn, cast
 
+import msgspec
 from pydantic_core import PydanticSerializationError, ValidationError, to_json
 
 from shared.errors import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _MAX_ERRORS = 10_000
 
 _WHOLE_NUMBER_ERRORS = frozenset({"int_type", "literal_error", "enum"})
+_BY_THE_LETTER = msgspec.json.Decoder(msgspec.Raw)  # reads a document and makes nothing of it
 
 
 class ParamChecker:
@@ -73,7 +75,10 @@ class ParamChecker:
         if self._reserved in values:
             raise InvalidParams(details=(_unexpected(str(self._reserved)),))
         # jiter reads the constants that JSON has not; in a parameter of any type they would pass.
-        if b"NaN" in document or b"Infinity" in document:
+        # msgspec, which refuses them, walks over a document faster than a search for their names.
+        try:
+            _BY_THE_LETTER.decode(document)
+        except (msgspec.DecodeError, RecursionError):
             _parse(document)
         return values
 

@@ -16,7 +16,7 @@ decided at once and keeps its slot until its code has really ended.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from shared.errors import failure
 from shared.task import Outcome
@@ -100,7 +100,6 @@ class Execution:
         token: Token,
         task_id: TaskId,
         function: str,
-        *,
         attempt: int = 1,
         durable: bool = False,
         timeout_s: float | None = None,
@@ -162,7 +161,10 @@ class Execution:
         self.phase = following
 
 
-class Due(NamedTuple):
+E = TypeVar("E", bound=Execution)
+
+
+class Due(NamedTuple, Generic[E]):
     """What a tick found.
 
     Attributes:
@@ -170,11 +172,11 @@ class Due(NamedTuple):
         stuck: their code should have ended by now.
     """
 
-    timed_out: list[Execution]
-    stuck: list[Execution]
+    timed_out: list[E]
+    stuck: list[E]
 
 
-class Executions:
+class Executions(Generic[E]):
     """All attempts that hold slots, by token; in the order in which they came.
 
     There are no more of them than slots, so a tick looks at all, and only when one can be due: the
@@ -184,36 +186,36 @@ class Executions:
     __slots__ = ("_by_token", "_earliest_s")
 
     def __init__(self) -> None:
-        self._by_token: dict[Token, Execution] = {}
+        self._by_token: dict[str, E] = {}
         self._earliest_s = NEVER
 
     def __len__(self) -> int:
         return len(self._by_token)
 
-    def __iter__(self) -> Iterator[Execution]:
+    def __iter__(self) -> Iterator[E]:
         return iter(list(self._by_token.values()))
 
-    def get(self, token: Token) -> Execution | None:
+    def get(self, token: str) -> E | None:
         """Return the attempt of a token while it holds a slot."""
         return self._by_token.get(token)
 
-    def add(self, execution: Execution) -> None:
+    def add(self, execution: E) -> None:
         """Take in an attempt whose slot has been taken."""
         self._by_token[execution.token] = execution
         self.watch(execution)
 
-    def watch(self, execution: Execution) -> None:
+    def watch(self, execution: E) -> None:
         """Heed a wake time that was set or changed."""
         if execution.wake_s < self._earliest_s:
             self._earliest_s = execution.wake_s
 
-    def remove(self, execution: Execution) -> None:
+    def remove(self, execution: E) -> None:
         """Forget an attempt whose code has ended."""
         del self._by_token[execution.token]
 
-    def tick(self, now_s: float) -> Due:
+    def tick(self, now_s: float) -> Due[E]:
         """Decide the attempts whose time is up and find those that did not end in time."""
-        due = Due([], [])
+        due: Due[E] = Due([], [])
         if now_s < self._earliest_s:
             return due
         self._earliest_s = NEVER

@@ -25,22 +25,31 @@ class Entry:
     """One unacknowledged result.
 
     Attributes:
-        finished: the message, without the result.
+        finished: the message.
         result: JSON text; None when the function returned nothing or failed.
         attempt: number of the attempt, for display.
         durable: kept until somebody acknowledges it.
         balancer: id of the balancer that dispatched the attempt.
         function: name of the function.
         pieces: of its stream, those that the balancer may not have; they are offered before the end.
+        size: the bytes it counts for.
     """
 
-    __slots__ = ("attempt", "balancer", "durable", "finished", "function", "pieces", "result")
+    __slots__ = (
+        "attempt",
+        "balancer",
+        "durable",
+        "finished",
+        "function",
+        "pieces",
+        "result",
+        "size",
+    )
 
     def __init__(
         self,
         finished: Finished,
         result: bytes | None,
-        *,
         balancer: str,
         durable: bool,
         attempt: int = 1,
@@ -54,12 +63,9 @@ class Entry:
         self.attempt = attempt
         self.function = function
         self.pieces = pieces
-
-    @property
-    def size(self) -> int:
-        """Return the bytes it counts for."""
-        result = len(self.result) if self.result is not None else 0
-        return ENTRY_BYTES + result + sum(len(piece.data) for piece in self.pieces)
+        self.size = ENTRY_BYTES if result is None else ENTRY_BYTES + len(result)
+        if pieces:
+            self.size += sum(len(piece.data) for piece in pieces)
 
 
 class Outbox:
@@ -70,13 +76,14 @@ class Outbox:
         max_bytes: bytes above which it is full.
     """
 
-    __slots__ = ("_entries", "_max_bytes", "_max_count", "size")
+    __slots__ = ("_entries", "_max_bytes", "_max_count", "durable", "size")
 
     def __init__(self, max_count: int = MAX_RESULTS, max_bytes: int = MAX_RESULT_BYTES) -> None:
         self._entries: dict[str, Entry] = {}
         self._max_count = max_count
         self._max_bytes = max_bytes
         self.size = 0  # bytes held
+        self.durable = 0  # durable results held
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -90,12 +97,14 @@ class Outbox:
         """Keep a result; a token that is there already keeps its first one."""
         if self._entries.setdefault(entry.finished.token, entry) is entry:
             self.size += entry.size
+            self.durable += entry.durable
 
     def acknowledge(self, token: str) -> bool:
         """Forget a result; False when it is not here, which is nobody's fault."""
         entry = self._entries.pop(token, None)
         if entry is not None:
             self.size -= entry.size
+            self.durable -= entry.durable
         return entry is not None
 
     def select(self, wanted: Callable[[Entry], bool]) -> list[Entry]:

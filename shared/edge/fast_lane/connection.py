@@ -203,11 +203,6 @@ class Connection(asyncio.Protocol):
 
     def _serve(self, head: Head) -> None:
         """Serve the first request, which is complete."""
-        buffer = self._buffer
-        if isinstance(buffer, bytes):
-            body = buffer[head.size : head.end]
-        else:
-            body = bytes(memoryview(buffer)[head.size : head.end])
         self._correlation_id = head.correlation_id or self._lane.ids.next_id()
         self._busy = True
         if head.refused is not None:
@@ -216,6 +211,7 @@ class Connection(asyncio.Protocol):
             self._send(render_failure(head.refused, head.headers))
             return
         self._early = None
+        raw, body = self._split(head)
         try:
             taken = self._lane.desk.take(body, head.headers, self._correlation_id, self)
         except Exception as exc:
@@ -224,9 +220,9 @@ class Connection(asyncio.Protocol):
             return
         if taken is None:
             self._busy = False
+            self._buffer = raw + body + self._buffer
             self._hand_over()
             return
-        self._drop(head.end)
         if isinstance(taken, str):
             self._task_id = taken
             if self._early is not None:
@@ -236,6 +232,25 @@ class Connection(asyncio.Protocol):
             self._send(render_failure(taken, head.headers))
         else:
             self._later = asyncio.get_running_loop().create_task(self._wait(taken, head))
+
+    def _split(self, head: Head) -> tuple[bytes, bytes | bytearray]:
+        """Take head and body of the first request out of what was received.
+
+        A body that came in several reads, with nothing behind it, is not copied: that takes 10 ms for 10 MB.
+        """
+        buffer = self._buffer
+        raw = bytes(buffer[: head.size])
+        body: bytes | bytearray
+        if isinstance(buffer, bytes):
+            body = buffer[head.size : head.end]
+        elif len(buffer) > head.end:
+            body = bytes(memoryview(buffer)[head.size : head.end])
+        else:
+            del buffer[: head.size]
+            self._buffer = b""
+            return raw, buffer
+        self._drop(head.end)
+        return raw, body
 
     async def _wait(self, coming: Coroutine[object, object, Answer], head: Head) -> None:
         """Answer when the answer is there."""
@@ -312,8 +327,6 @@ class Connection(asyncio.Protocol):
         successor = lane.successor()
         transport.set_protocol(successor)
         successor.connection_made(transport)
-        if self._paused:
-            transport.resume_reading()
         successor.data_received(kept)
 
 

@@ -29,8 +29,10 @@ class Desk(Protocol):
         """Note that a caller was told what `authorize` said."""
         ...
 
-    def take(self, body: bytes, headers: EdgeHeaders, correlation_id: str, sink: Sink) -> Taken:
-        """Take a request.
+    def take(
+        self, body: bytes | bytearray, headers: EdgeHeaders, correlation_id: str, sink: Sink
+    ) -> Taken:
+        """Take a request; its body is not changed while the call lasts.
 
         Returns:
             the id of a task whose end the sink will hear; or why there is none; or what comes to the

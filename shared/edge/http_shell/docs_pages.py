@@ -7,14 +7,13 @@ Where the document needs a key, the page asks for it and keeps it for the tab.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from aiohttp import web
-from swagger_ui_bundle import swagger_ui_path
+from swagger_ui_bundle import swagger_ui_path  # pyright: ignore[reportMissingTypeStubs]  # none exist
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -122,5 +121,5 @@ class DocsPages:
         name = request.match_info["name"]
         if name not in _FILES:
             raise web.HTTPNotFound
-        path = cast("Path", swagger_ui_path) / name
+        path = swagger_ui_path / name
         return web.FileResponse(path, headers={"Content-Type": _FILES[name]})

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from shared.edge.streams import StreamReader, StreamSink
 
 
-async def write_stream(
+def write_stream(
     request: web.Request, sink: StreamSink, reader: StreamReader
-) -> web.StreamResponse:
+) -> Awaitable[web.StreamResponse]:
     """Answer with a stream, or with a proper status when the task fails before its first piece.
 
     Args:
@@ -29,29 +29,39 @@ async def write_stream(
         sink: where the task's pieces go; bound to the task.
         reader: what `sink.attach` gave for this connection.
     """
-    writer = _StreamWriter(request, sink, reader)
-    try:
-        return await writer.run()
-    finally:
-        reader.leave()  # whatever ended it, this connection reads no more
+    return _StreamWriter(request, sink, reader).run()
 
 
 class _StreamWriter:
-    """Writes one stream to one connection."""
+    """Writes one stream to one connection.
+
+    There may be thousands that are idle, so it keeps little: an `asyncio.Event` alone has a queue of
+    600 bytes. News cannot come between a look at the reader and the wait that follows it.
+    """
+
+    __slots__ = ("_limit", "_loop", "_news", "_reader", "_request", "_sink")
 
     def __init__(self, request: web.Request, sink: StreamSink, reader: StreamReader) -> None:
         self._request = request
         self._sink = sink
         self._reader = reader
-        self._news = asyncio.Event()
-        self._limit: asyncio.Timeout | None = None
+        self._loop = asyncio.get_running_loop()
+        self._news: asyncio.Future[bool] | None = None  # what waits for news
+        self._limit: asyncio.TimerHandle | None = None
         reader.notify = self._notified
 
     async def run(self) -> web.StreamResponse:
+        try:
+            return await self._answered()
+        finally:
+            self._reader.leave()  # whatever ended it, this connection reads no more
+            if self._limit is not None:
+                self._limit.cancel()
+
+    async def _answered(self) -> web.StreamResponse:
         reader = self._reader
         while not reader.decided:
-            await self._news.wait()
-            self._news.clear()
+            await self._next()
         verdict = reader.verdict
         if verdict is not None:
             return refuse(self._request, verdict, self._sink.task_id or None)
@@ -59,7 +69,7 @@ class _StreamWriter:
         try:
             await response.prepare(self._request)
             await self._pump(response)
-        except (ConnectionError, TimeoutError):  # the client has left, or takes nothing any more
+        except ConnectionError:  # the client has left, or takes nothing any more
             reader.leave()
             _abort(self._request)
         return response
@@ -77,42 +87,55 @@ class _StreamWriter:
 
     async def _pump(self, response: web.StreamResponse) -> None:
         reader = self._reader
-        silence_s = limits.SSE_KEEP_ALIVE_S if self._sink.form is StreamFormat.SSE else None
+        keeps_alive = self._sink.form is StreamFormat.SSE
         while not reader.done:
             data = reader.take()
             if data:
-                await self._bounded(response.write(data))
+                self._bound()
+                await response.write(data)
                 reader.written()
-            elif not await self._news_within(silence_s):
-                await self._bounded(response.write(KEEP_ALIVE))
+            elif not keeps_alive:
+                await self._next()
+            elif not await self._next_within(limits.SSE_KEEP_ALIVE_S):
+                self._bound()
+                await response.write(KEEP_ALIVE)
         if reader.broken:
             _break_off(self._request)
         else:
-            await self._bounded(response.write_eof())
+            self._bound()
+            await response.write_eof()
 
-    async def _news_within(self, silence_s: float | None) -> bool:
-        try:
-            async with asyncio.timeout(silence_s):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        self._news.clear()
-        return True
+    def _next(self) -> asyncio.Future[bool]:
+        """Return what is done once there may be something new."""
+        self._news = self._loop.create_future()
+        return self._news
 
-    async def _bounded(self, writing: Awaitable[None]) -> None:
-        """Write; as soon as the task has ended, its deadline no longer bounds the client: we do."""
-        bound_s = limits.LINGER_S if self._reader.ending else None
+    async def _next_within(self, silence_s: float) -> bool:
+        """Wait for news; False when none came in time."""
+        news = self._next()
+        timer = self._loop.call_later(silence_s, _settle, news, False)
         try:
-            async with asyncio.timeout(bound_s) as self._limit:
-                await writing
+            return await news
         finally:
-            self._limit = None
+            timer.cancel()
 
     def _notified(self) -> None:
-        self._news.set()
-        limit = self._limit  # of a write that began before the task had ended
-        if limit is not None and limit.when() is None and self._reader.ending:
-            limit.reschedule(asyncio.get_running_loop().time() + limits.LINGER_S)
+        if self._news is not None:
+            _settle(self._news, True)
+        if self._limit is None:  # for a write that began before the task had ended
+            self._bound()
+
+    def _bound(self) -> None:
+        """Bound a write; as soon as the task has ended, its deadline no longer bounds the client: we do."""
+        if self._reader.ending:
+            if self._limit is not None:
+                self._limit.cancel()
+            self._limit = self._loop.call_later(limits.LINGER_S, _abort, self._request)
+
+
+def _settle(news: asyncio.Future[bool], value: bool) -> None:
+    if not news.done():
+        news.set_result(value)
 
 
 def _break_off(request: web.Request) -> None:

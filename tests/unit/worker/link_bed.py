@@ -228,8 +228,9 @@ class Cable:
 
     @property
     def available(self) -> int:
-        """Return what the balancer was told last."""
-        return self.recorder.reports[-1].available
+        """Return the slots that are free as the balancer computes them."""
+        report = self.recorder.reports[-1]
+        return report.available - (self.balancer.sent - report.seen)
 
     def holding(self) -> list[tuple[str, bool]]:
         """Return what the Welcome named: token, and whether it is finished."""

@@ -210,10 +210,10 @@ async def test_a_worker_that_stops_says_goodbye_first() -> None:
 
 
 async def test_draining_waits_for_acknowledgements() -> None:
-    """A worker is not idle while a linked balancer has a result to acknowledge."""
+    """A worker is not idle while a linked balancer has a durable result to acknowledge."""
     async with link_bed() as bed:
         cable = bed.connect()
-        cable.dispatch("t1", hello)
+        cable.dispatch("t1", hello, durable=True)
         await cable.run()
         draining = asyncio.create_task(bed.bench.engine.drained(10))
         await turns()
@@ -222,6 +222,18 @@ async def test_draining_waits_for_acknowledgements() -> None:
         cable.settle()
         bed.bench.pass_time(0.1)
         assert await draining
+
+
+async def test_draining_waits_only_until_a_result_that_is_not_durable_is_sent() -> None:
+    """The result of a call is safe once it precedes the Goodbye on the wire."""
+    async with link_bed() as bed:
+        cable = bed.connect()
+        cable.dispatch("t1", hello)
+        await turns()
+        assert not bed.bench.engine.idle
+        cable.settle()
+        assert len(bed.peers.outbox) == 1
+        assert bed.bench.engine.idle
 
 
 async def test_balancers_that_left_nothing_are_forgotten() -> None:

@@ -382,7 +382,7 @@ def test_an_unsent_task_of_a_lost_worker_goes_back_without_a_death() -> None:
 def test_a_resumed_link_goes_on_with_what_it_names() -> None:
     """And what it does not name never arrived: back to its own place, no attempt, no death."""
     rig = rig_with(free=3)
-    named, lost = rig.submit("named"), rig.submit("lost")
+    named, lost = rig.submit("named"), rig.submit("lost", mode=Mode.STREAM)
     loading = rig.submit("loading", durable=True, stored=True)
     rig.commands()
     rig.up(A, free=0, holding=[Held(rig.token("named"), named.id, False)])

@@ -85,10 +85,13 @@ def test_retry_after_follows_the_pace_of_the_lane(
     rig = full_rig(max_queue=20)
     for n in range(20):
         rig.submit(f"x{n}")
+    for n in range(3):  # what went before the lane was found full says nothing about its pace
+        rig.report(A, free=1, seen=n)
+        rig.submit(f"early{n}")
     rig.refusal(rig.task("first"))
     rig.now_s += after_s
     for n in range(gone):
-        rig.report(A, free=1, seen=n)
+        rig.report(A, free=1, seen=3 + n)
         rig.submit(f"y{n}")
     refused = rig.refusal(rig.task("again"))
     assert refused.retry_after_s == pytest.approx(retry_s)

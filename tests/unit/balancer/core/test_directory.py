@@ -197,6 +197,7 @@ def test_a_lane_without_hosts_and_tasks_is_forgotten() -> None:
     town.directory.tidy(waits)
     assert town.directory.lanes == {}
     assert len(town.directory.absences) == 0
+    assert town.directory.lane(waits.key).pool is not waits.pool
 
 
 def test_a_new_shape_is_offered_what_waits_already() -> None:

@@ -124,3 +124,17 @@ def test_expiry_is_monotone_in_time(starts: list[tuple[str, float, float]]) -> N
     first = early.expired(5.0)
     assert set(first) <= set(late.expired(20.0))
     assert sorted(first + early.expired(20.0)) == sorted({key for key, _, _ in starts})
+
+
+def test_deadlines_that_were_taken_back_leave_nothing() -> None:
+    """A call with a deadline of a day must not cost memory for a day, and none is lost by the tidying."""
+    wheel = DeadlineWheel()
+    task, other = Rig().task("t"), Rig().task("o")
+    wheel.add(other, 50_000.0)
+    for n in range(20_000):
+        wheel.add(task, float(n))
+        wheel.remove(task, float(n))
+    assert len(wheel) < 3000
+    assert wheel.next_s() == 50_000.0
+    assert wheel.expired(50_000.0) == [other]
+    assert len(wheel) == 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from shared.task import Mode
+from balancer.core.live_task import LiveTask
+from shared.ids import TaskId
+from shared.task import Mode, TaskRequest
 from shared.task_state import TaskEvent, TaskStatus
-from tests.fakes.scheduler_rig import NOW_S, Rig
+from tests.fakes.scheduler_rig import NOW_S, Rig, Sink
 
 
 def test_a_task_begins_queued_and_moves_by_the_table() -> None:
@@ -33,6 +35,8 @@ def test_its_size_is_what_it_keeps_in_memory() -> None:
     """Input and metadata."""
     task = Rig().task("t", size=10)
     assert task.size == 10
+    request = TaskRequest(function="f", contract=1, group="g", input=b"12345", metadata=b"678")
+    assert LiveTask(TaskId("t"), ("g", 1, "f"), request, Sink(), created_s=NOW_S).size == 8
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -121,10 +121,11 @@ def test_the_best_is_the_best_after_any_changes(changes: list[tuple[int, int]]) 
         assert best(ranking) == (None if expected is None else expected.id)
 
 
-def test_stale_ranks_are_swept_out() -> None:
-    """A worker that is never the best leaves one entry behind, not thousands."""
+@pytest.mark.parametrize("best_first", [True, False])
+def test_stale_ranks_are_swept_out(best_first: bool) -> None:
+    """A worker that is never the best leaves one entry behind, not thousands, and stays behind."""
     first, second = worker("a", 50), worker("b", 1)
-    ranking = idle(first, second)
+    ranking = idle(*((first, second) if best_first else (second, first)))
     for free in [1, 2] * (5 * SLACK):
         second.ledger.report(SlotReport(available=free, limit=100))
         ranking.update(second)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from balancer.core.fleet import PATIENCE, REST_S
 from balancer.core.scheduler import Settings
 from shared.errors import Failure
 from shared.ids import TaskId, Token, WorkerId
@@ -232,3 +233,39 @@ def test_a_piece_that_was_sent_again_is_not_counted_twice() -> None:
     assert rig.core.piece(A, token, 2) is task
     assert rig.core.piece(A, token, 1) is None
     assert task.pieces == 2
+
+
+def test_a_call_is_refused_where_only_a_durable_task_waits() -> None:
+    """That its lane is there does not mean that anybody serves it."""
+    rig = Rig()
+    rig.up(A, free=1)
+    rig.submit("waits", "nobody", durable=True)
+    assert rig.refusal(rig.task("call", "nobody")).code == "function_not_found"
+    assert [task.id for task in rig.core.tasks()] == ["waits"]
+
+
+def test_a_worker_that_refuses_what_it_has_room_for_is_not_asked_again_at_once() -> None:
+    """A broken worker must not turn one task into a hot loop; time or its next report ends its rest."""
+    rig = Rig()
+    rig.up(A, free=5, limit=5)
+    rig.submit("t")
+    tokens = rig.seen.tokens["t"]
+
+    def refuse() -> SlotReport:
+        room = SlotReport(seen=len(tokens), available=5, limit=5)
+        rig.core.refused(A, tokens[-1], "no_slot", "", room, rig.now_s)
+        return room
+
+    while len(tokens) < 100:
+        asked = len(tokens)
+        refuse()
+        if len(tokens) == asked:
+            break
+    assert len(tokens) == PATIENCE
+    rig.now_s += REST_S
+    rig.core.tick(rig.now_s)
+    assert len(tokens) == PATIENCE + 1
+    room = refuse()
+    assert len(tokens) == PATIENCE + 1
+    rig.core.reported(A, room, rig.now_s)
+    assert len(tokens) == PATIENCE + 2

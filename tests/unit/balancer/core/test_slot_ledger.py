@@ -19,6 +19,14 @@ def opened(available: int, limit: int = 10) -> SlotLedger:
     return ledger
 
 
+@pytest.mark.parametrize("ledger", [SlotLedger(), HttpSlots()])
+def test_before_the_first_report_a_worker_has_nothing(ledger: SlotLedger) -> None:
+    """No slot, none used, not in maintenance; the report alone decides what it has then."""
+    assert (ledger.free, ledger.limit, ledger.used, ledger.maintenance) == (0, 0, 0, False)
+    ledger.report(SlotReport(available=2, limit=2))
+    assert ledger.free == 2
+
+
 def test_a_dispatch_takes_a_slot_and_its_end_frees_none() -> None:
     """The worker counts its code until it has really ended; only its report says so."""
     ledger = opened(2)

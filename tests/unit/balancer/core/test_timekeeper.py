@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from balancer.core.settings import Settings
 from shared.task_state import TaskStatus
-from tests.fakes.scheduler_rig import NOW_S, A, Rig
+from tests.fakes.scheduler_rig import HTTP, NOW_S, A, Rig
 
 
 def test_nothing_is_due_where_nothing_happens() -> None:
@@ -135,6 +136,18 @@ def test_a_call_that_comes_due_where_nobody_serves_it_is_ended() -> None:
     rig.core.discovered(rig.now_s)
     rig.wait(2)
     assert rig.end("x") == ("failed", "group_not_found")
+
+
+def test_a_call_that_comes_back_to_deserted_workers_is_ended() -> None:
+    """Its HTTP worker is counted as lost only after the lane has been given up; nobody is left to ask."""
+    rig = Rig(Settings(no_worker_wait_s=10, stall_window_s=30))
+    rig.up(A, free=1, kind=HTTP, idempotent=True)
+    rig.submit("x")
+    rig.core.link_lost(A, rig.now_s)
+    rig.wait(10)
+    assert "x" not in rig.seen.ends
+    rig.wait(20)
+    assert rig.end("x") == ("failed", "no_worker_available")
 
 
 def test_a_stranded_call_is_kept_when_a_worker_comes_back_before_the_tick() -> None:

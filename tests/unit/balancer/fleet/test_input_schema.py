@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 
-from balancer.fleet.input_schema import InputSchemas
+from balancer.fleet.input_schema import MAX_PROBLEMS, InputSchemas
 from shared.capability import FunctionSpec
 
 SCHEMA: dict[str, object] = {
@@ -77,3 +79,61 @@ def test_changed_schemas_are_compiled_anew() -> None:
     second = FunctionSpec(name="f", input_schema={"type": "object", "required": ["b"]})
     assert schemas.check(first, b'{"a":1}') is None
     assert schemas.check(second, b'{"a":1}') is not None
+
+
+def _spec(schema: dict[str, object]) -> FunctionSpec:
+    return FunctionSpec(name="f", input_schema=schema)
+
+
+def test_a_pattern_costs_no_more_than_its_text_is_long() -> None:
+    """Nested repetition takes Python's engine for ever; one caller would stop the whole balancer."""
+    schema = _spec({"properties": {"s": {"type": "string", "pattern": r"^(\w+\s?)+$"}}})
+    found = InputSchemas().check(schema, b'{"s":"' + b"a" * 10_000 + b'!"}')
+    assert found is not None
+    assert found.message.startswith("Invalid format for param: s")
+
+
+def test_a_pattern_is_the_worker_s_own() -> None:
+    """Classes that Python's engine does not know pass and refuse as they do on the worker."""
+    schema = _spec({"properties": {"s": {"type": "string", "pattern": r"^\p{L}+$"}}})
+    assert InputSchemas().check(schema, '{"s":"ä"}'.encode()) is None
+    assert InputSchemas().check(schema, b'{"s":"1"}') is not None
+
+
+def test_nothing_is_fetched_for_a_schema() -> None:
+    """A worker must not make the balancer call a URL or read a file."""
+    asked: list[str] = []
+
+    class Asked(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+
+    with HTTPServer(("127.0.0.1", 0), Asked) as server:
+        schema = _spec({"$ref": f"http://127.0.0.1:{server.server_port}/schema.json"})
+        server.timeout = 0
+        assert InputSchemas().check(schema, b"{}") is None
+        server.handle_request()
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"a":' + b"9" * 5000 + b"}", b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"]
+)
+def test_json_that_python_does_not_read_is_refused(raw: bytes) -> None:
+    """As the worker would, not as a bug of ours."""
+    found = InputSchemas().check(_spec({"type": "object"}), raw)
+    assert found is not None
+    assert found.code == "invalid_json"
+
+
+def test_a_schema_that_refers_to_itself_is_left_to_its_worker() -> None:
+    """It has no end."""
+    assert InputSchemas().check(_spec({"$ref": "#"}), b"{}") is None
+
+
+def test_problems_are_told_up_to_a_bound() -> None:
+    """A list of a hundred thousand wrong items is one mistake."""
+    schema = _spec({"properties": {"v": {"type": "array", "items": {"type": "integer"}}}})
+    found = InputSchemas().check(schema, b'{"v":[' + b'"x",' * 5000 + b'"x"]}')
+    assert found is not None
+    assert len(found.details) == MAX_PROBLEMS

@@ -144,10 +144,33 @@ def test_acks_of_a_frame_travel_in_one_message() -> None:
     tokens = [f"t{n}" for n in range(MAX_MESSAGES + 5)]
     for token in tokens:
         bench.link.ack(token)
+    assert bench.wire.awake
     sent = bench.sent()
     acks = [each for each in sent if isinstance(each, m.Ack)]
     assert [token for ack in acks for token in ack.tokens] == tokens
     assert len(acks) == len(sent) == 2
+
+
+def test_few_acks_leave_with_another_message_or_on_the_tick() -> None:
+    """The worker only keeps the results so long, which is cheaper than a frame for each."""
+    bench = Bench()
+    bench.link.ack("t1")
+    assert not bench.wire.awake
+    bench.dispatch("t2")
+    assert bench.sent()[1:] == [m.Ack(["t1"])]
+    bench.link.ack("t2")
+    bench.link.tick(100.1)
+    assert m.Ack(["t2"]) in bench.sent()
+    bench.link.tick(100.2)
+    assert not bench.wire.awake
+
+
+def test_a_large_result_is_acknowledged_at_once() -> None:
+    """A few of them fill the worker's outbox, and then it takes no task."""
+    bench = Bench()
+    bench.say(finished("t1", body_size=2), m.Part("t1", b"1"), m.Part("t1", b"2", True))
+    bench.link.ack("t1")
+    assert bench.sent() == [m.Ack(["t1"])]
 
 
 def test_the_last_demand_of_a_frame_counts() -> None:
@@ -327,6 +350,7 @@ def test_a_stale_report_is_delivered_with_what_it_had_seen() -> None:
         (finished(status="running"), "status 'running'"),
         (finished(duration=float("nan")), "after nan s"),
         (finished(duration=-1.0), "after -1.0 s"),
+        (finished(duration=float("inf")), "after inf s"),
         (finished(body_size=-1), "-1 bytes announced"),
         (finished(body_size=MAX_BODY + 1), f"{MAX_BODY + 1} bytes announced"),
         (m.Part("t1", b"x", last=True), "Part without its Finished"),

@@ -29,7 +29,9 @@ class Fleet:
         self.balancer.link, self.worker.link = self.pair.balancer, self.pair.worker
 
     def settle(self) -> None:
-        """Let everything arrive."""
+        """Let everything arrive, acknowledgements too, which wait for a tick."""
+        self.pair.settle()
+        self.pair.balancer.tick(self.pair.now_s)
         self.pair.settle()
 
     def finish_all(self) -> None:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 
+from shared.protocol.balancer_link import BalancerLink
 from shared.protocol.codec import encode
 from shared.protocol.limits import MAX_FRAME, PART_BYTES
 from shared.protocol.link import Link, LinkState
-from shared.protocol.messages import Finished, Goodbye, Message, Ping, Pong, Unsupported
+from shared.protocol.messages import Finished, Goodbye, Hello, Message, Ping, Pong, Unsupported
+from shared.protocol.worker_link import WorkerLink
 from tests.fakes.link_pair import Direction, FakeWire, LinkPair
-from tests.unit.shared.protocol.recorders import RecordingBalancer, RecordingWorker
+from tests.unit.shared.protocol.recorders import RecordingBalancer, RecordingWorker, welcome_message
 
 
 @dataclass
@@ -251,3 +253,30 @@ def test_two_links_of_one_handler_do_not_mix() -> None:
     pair.settle()
     assert n == 1
     assert [each[1] for each in worker.told if each[0] == "dispatch"] == ["t2"]
+
+
+def test_a_peer_that_is_not_heard_for_three_seconds_is_silent_by_default() -> None:
+    """Both roles ping every three seconds and give the other three to answer, as DESIGN says."""
+    balancer, worker = RecordingBalancer(), RecordingWorker()
+    pair = LinkPair(balancer, worker)
+    ends: list[tuple[Link, RecordingBalancer | RecordingWorker, Message]] = [
+        (
+            BalancerLink(balancer, pair.balancer_wire, balancer_id="b", boot_id="boot"),
+            balancer,
+            welcome_message(),
+        ),
+        (WorkerLink(worker, pair.worker_wire), worker, Hello(1, 1, "b", "boot")),
+    ]
+    for link, handler, first in ends:
+        link.opened(0.0)
+        link.receive(encode([first]), 0.0)
+        while link.flush():
+            pass
+        handler.told.clear()
+        pings: list[float] = []
+        for quarter in range(15):
+            link.tick(quarter / 4)
+            while link.flush():
+                pings.append(quarter / 4)
+        assert pings == [0.0, 3.0]
+        assert handler.told == [("silent",)]

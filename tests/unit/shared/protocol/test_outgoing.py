@@ -48,6 +48,14 @@ def test_a_frame_is_closed_when_it_has_bytes_enough() -> None:
     assert out.size == 0
 
 
+def test_a_frame_that_is_just_full_takes_one_more() -> None:
+    """It is closed by the message that passes the target, not by the one that meets it."""
+    out = Outgoing()
+    for n in range(4):
+        out.push(Ping(n), FRAME_BYTES // 2)
+    assert frames_of(out) == [[Ping(0), Ping(1), Ping(2)], [Ping(3)]]
+
+
 def test_a_frame_is_closed_when_it_has_messages_enough() -> None:
     """The number of messages of a frame is bounded too."""
     out = Outgoing()

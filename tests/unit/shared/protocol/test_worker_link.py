@@ -7,63 +7,11 @@ import pytest
 
 from shared.errors import failure
 from shared.protocol import messages as m
-from shared.protocol.codec import Decoder, encode
 from shared.protocol.limits import FRAME_BYTES, MAX_AWAITED, MAX_BODY, MAX_TEXT, PART_BYTES
+from shared.protocol.link import SMALL
 from shared.protocol.worker_link import WorkerLink
-from tests.fakes.link_pair import FakeWire
 from tests.unit.shared.protocol.recorders import RecordingWorker, slots, welcome_message
-
-AT_BALANCER = Decoder(m.FromWorker)
-HELLO = m.Hello(1, 1, "b", "boot")
-
-
-class Bench:
-    """One machine, its handler, its wire, and a tester in the balancer's place."""
-
-    def __init__(self, *, up: bool = True) -> None:
-        self.handler = RecordingWorker()
-        self.wire = FakeWire()
-        self.link = WorkerLink(
-            self.handler, self.wire, heartbeat_interval_s=3.0, heartbeat_timeout_s=3.0
-        )
-        self.link.opened(100.0)
-        if up:
-            self.say(HELLO)
-            self.sent()
-            self.handler.told.clear()
-
-    def say(self, *messages: m.Message) -> None:
-        """Let a frame of the balancer arrive."""
-        self.link.receive(encode(messages), 100.0)
-
-    def frames(self) -> list[list[m.Message]]:
-        """Return the frames that the machine has sent since the last look."""
-        if not self.wire.awake:
-            return []
-        self.wire.awake = False
-        frames: list[list[m.Message]] = []
-        for frame in iter(self.link.flush, None):
-            found = AT_BALANCER.decode(frame)
-            assert isinstance(found, list), found
-            frames.append([each for each in found if isinstance(each, m.Message)])
-        return frames
-
-    def sent(self) -> list[m.Message]:
-        """Return what the machine has sent since the last look."""
-        return [message for frame in self.frames() for message in frame]
-
-
-def dispatch(n: int = 1, token: str | None = None, **more: object) -> m.Dispatch:
-    """Return a dispatch."""
-    token = token or f"t{n}"
-    return msgspec.structs.replace(
-        m.Dispatch(n, token, f"id-{token}", "hello", "sync", b"{}"), **more
-    )
-
-
-def ending(token: str = "t1", status: str = "succeeded", **more: object) -> m.Finished:
-    """Return the end of an attempt."""
-    return msgspec.structs.replace(m.Finished(token, f"id-{token}", status), **more)
+from tests.unit.shared.protocol.worker_bench import HELLO, Bench, dispatch, ending
 
 
 def test_hello_is_answered_with_welcome() -> None:
@@ -146,10 +94,52 @@ def test_a_small_dispatch_runs_at_once() -> None:
 
 
 def test_a_report_follows_a_dispatch_though_nothing_else_has_changed() -> None:
-    """The balancer learns that the dispatch was read."""
+    """The balancer learns that the dispatch was read, and so that its slot is free again."""
     bench = Bench()
     bench.say(dispatch(1), dispatch(2))
     assert bench.sent() == [m.Report(2, 4, 4, 0)]
+
+
+def test_a_dispatch_that_takes_its_slot_is_worth_no_frame() -> None:
+    """The balancer has counted that slot itself; the slot that is free again is told at once."""
+    bench = Bench()
+    bench.handler.slots = slots(3)
+    bench.say(dispatch(1))
+    assert bench.sent() == []
+    bench.handler.slots = slots(4)
+    bench.link.touch()
+    assert bench.sent() == [m.Report(1, 4, 4, 0)]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        m.Report(1, 2, 4, 2),  # another's task has taken one more
+        m.Report(1, 3, 5, 2),
+        m.Report(1, 3, 4, 1, maintenance=True),
+    ],
+)
+def test_what_the_balancer_must_know_is_told_at_once(told: m.Report) -> None:
+    """A slot that is gone, another limit and maintenance change what may be dispatched."""
+    bench = Bench()
+    bench.handler.slots = told
+    bench.say(dispatch(1))
+    assert bench.sent() == [told]
+
+
+def test_what_can_wait_is_told_with_another_message_or_when_it_is_asked_for() -> None:
+    """Nothing stays untold for longer than the owner's tick, and nothing is told twice."""
+    bench = Bench()
+    bench.handler.slots = slots(3)
+    bench.say(dispatch(1), m.Ping(7))
+    assert bench.sent() == [m.Pong(7), m.Report(1, 3, 4, 1)]
+    bench.handler.slots = slots(2)
+    bench.say(dispatch(2))
+    assert bench.sent() == []
+    bench.link.tell_rest()
+    assert bench.sent() == [m.Report(2, 2, 4, 2)]
+    bench.link.tell_rest()
+    assert not bench.wire.awake
 
 
 def test_a_frame_has_one_report_and_it_is_last() -> None:
@@ -297,12 +287,17 @@ def test_a_dispatch_that_was_read_is_not_run_again() -> None:
         (dispatch(1, credit=-1), "do not add up"),
         (dispatch(1, timeout=float("nan")), "impossible times"),
         (dispatch(1, timeout=-1.0), "impossible times"),
+        (dispatch(1, timeout=float("inf")), "impossible times"),
+        (dispatch(1, remaining=float("-inf")), "impossible times"),
+        (dispatch(1, priority=float("inf")), "priority inf"),
+        (dispatch(1, priority=-1.0), "priority -1.0"),
         (dispatch(1, remaining=float("inf")), "impossible times"),
         (dispatch(1, remaining=float("nan")), "impossible times"),
         (dispatch(1, priority=float("nan")), "priority nan"),
         (m.Credit("t1", -1), "credit of -1"),
         (m.Demand(-1, 1.0), "demand of -1"),
         (m.Demand(1, float("nan")), "priority nan"),
+        (m.Demand(1, -1.0), "priority -1.0"),
         (HELLO, "second Hello"),
         (welcome_message(), "wrong side"),
         (ending(), "wrong side"),
@@ -316,6 +311,29 @@ def test_what_no_balancer_of_ours_sends_closes_the_link(message: m.Message, prob
     assert (name, code) == ("broken", "protocol_error")
     assert problem in str(text)
     assert bench.sent() == [m.Goodbye("protocol_error", str(text))]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        dispatch(1, timeout=0.0),
+        dispatch(1, remaining=-5.0),  # its deadline has passed on the way
+        dispatch(1, remaining=0.0),
+        dispatch(1, priority=0.0),
+        dispatch(1, credit=0),
+        dispatch(1, input=None, body_size=5, metadata_size=5),
+        dispatch(1, input=None, body_size=1, metadata_size=0),
+        dispatch(1, input=None, body_size=MAX_BODY),
+        m.Credit("t1", 0),
+        m.Demand(0, 0.0),
+    ],
+)
+def test_the_edges_of_what_is_allowed_are_taken(message: m.Message) -> None:
+    """The first and last value of each range is a good one."""
+    bench = Bench()
+    bench.say(message)
+    assert bench.link.up
+    assert bench.handler.names()[0] in {"reserve", "credit", "demand"}
 
 
 def test_a_token_cannot_be_dispatched_twice_while_its_body_comes() -> None:
@@ -332,7 +350,7 @@ def test_a_body_that_does_not_add_up_closes_the_link() -> None:
     assert bench.handler.names() == ["reserve", "cancel", "broken"]
 
 
-@pytest.mark.parametrize("window", [float("nan"), float("inf"), -1.0])
+@pytest.mark.parametrize("window", [float("nan"), float("inf"), -1.0, 1e9])
 def test_an_impossible_resume_window_closes_the_link(window: float) -> None:
     """The worker could not tell when a balancer has been away for too long."""
     bench = Bench(up=False)
@@ -427,6 +445,37 @@ def test_what_cannot_be_sent_at_all_is_told_to_the_caller() -> None:
     assert not bench.link.chunk("t1", 1, "bytes", bytes(MAX_BODY + 1))
     assert not bench.link.event("t1", "row", bytes(PART_BYTES + 1))
     assert bench.sent() == []
+
+
+def test_the_largest_that_can_be_sent_is_sent() -> None:
+    """A piece or a result of MAX_BODY, and an event or details that fill a part, still travel."""
+    bench = Bench()
+    assert bench.link.chunk("t1", 1, "bytes", bytes(MAX_BODY))
+    assert bench.link.event("t2", "row", bytes(PART_BYTES - 3))
+    bench.link.finished(ending("t3", "failed", details=bytes(PART_BYTES)))
+    bench.link.finished(ending("t4"), bytes(MAX_BODY))
+    sent = bench.sent()
+    assert sum(isinstance(each, m.Event) for each in sent) == 1
+    assert {(each.status, len(each.details or b"")) for each in sent if isinstance(each, m.Finished)} == {
+        ("failed", PART_BYTES), ("succeeded", 0),
+    }  # fmt: skip
+    assert [each.more for each in sent if isinstance(each, m.Chunk)].count(False) == 1
+
+
+@pytest.mark.parametrize("name", ["row", "r"])
+def test_the_name_of_an_event_counts_too(name: str) -> None:
+    """One byte more than a part is too much, wherever it is."""
+    bench = Bench()
+    assert not bench.link.event("t1", name, bytes(PART_BYTES - len(name) + 1))
+
+
+def test_what_waits_to_be_sent_is_counted_with_its_data() -> None:
+    """Who produces more than is read can see it: pieces, events, results, texts and details count."""
+    link = Bench().link
+    link.chunk("t1", 1, "text", bytes(10))
+    link.event("t1", "row", bytes(20))
+    link.finished(ending("t1", message="m" * 30, details=bytes(40)), bytes(50))
+    assert link.buffered == 3 * SMALL + 150
 
 
 def test_the_last_facts_of_a_frame_count() -> None:

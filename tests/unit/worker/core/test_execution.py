@@ -115,7 +115,7 @@ def test_a_decided_attempt_has_no_limit_any_more() -> None:
 
 def test_a_tick_times_out_and_later_finds_stuck() -> None:
     """Time-out at its limit, stuck when the code outlives it by STUCK_AFTER_S; each once."""
-    table = Executions()
+    table = Executions[Execution]()
     execution = _execution(timeout_s=2)
     table.add(execution)
     execution.begin(NOW_S)
@@ -133,7 +133,7 @@ def test_a_tick_times_out_and_later_finds_stuck() -> None:
 
 def test_a_reserved_attempt_times_out_at_its_deadline() -> None:
     """A slot whose input never arrives is not held past the task's deadline."""
-    table = Executions()
+    table = Executions[Execution]()
     execution = _execution(deadline_s=NOW_S + 1)
     table.add(execution)
     assert table.tick(NOW_S + 1).timed_out == [execution]
@@ -141,7 +141,7 @@ def test_a_reserved_attempt_times_out_at_its_deadline() -> None:
 
 def test_the_table_forgets_what_has_ended() -> None:
     """An attempt is found by its token while it holds a slot, and no longer."""
-    table = Executions()
+    table = Executions[Execution]()
     execution = _execution("a")
     table.add(execution)
     assert table.get(Token("a")) is execution
@@ -159,7 +159,7 @@ def test_no_attempt_outlives_its_limit_by_more_than_a_tick(
     attempts: list[tuple[int, bool]], steps: list[int]
 ) -> None:
     """Whatever ends in between, at each tick exactly those are timed out whose limit has passed."""
-    table = Executions()
+    table = Executions[Execution]()
     alive: dict[str, tuple[Execution, float]] = {}
     for number, (timeout_s, ends_early) in enumerate(attempts):
         execution = _execution(f"t{number}", timeout_s=timeout_s)

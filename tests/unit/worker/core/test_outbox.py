@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,8 +78,9 @@ def test_it_is_full_by_count_and_by_bytes() -> None:
 
 def test_kept_pieces_count() -> None:
     """What a stream left behind is part of the bytes."""
-    entry = _entry("a", result=None)
-    entry.pieces = [Piece(1, PieceKind.TEXT, b"abc"), Piece(2, PieceKind.TEXT, b"d")]
+    pieces = [Piece(1, PieceKind.TEXT, b"abc"), Piece(2, PieceKind.TEXT, b"d")]
+    finished = Finished("a", "task-a", "succeeded")
+    entry = Entry(finished, None, balancer="b", durable=True, pieces=pieces)
     assert entry.size == ENTRY_BYTES + 4
 
 
@@ -94,3 +96,32 @@ def test_the_size_is_what_is_kept(steps: list[tuple[bool, int, int]]) -> None:
         else:
             outbox.acknowledge(str(number))
         assert outbox.size == sum(entry.size for entry in outbox.select(lambda _: True))
+
+
+@pytest.mark.parametrize(("missing", "full"), [(1, False), (0, True)])
+def test_an_outbox_is_full_at_64_mib_by_default(missing: int, full: bool) -> None:
+    """What an entry costs beside its result counts too; few large results fill it like many small."""
+    outbox = Outbox()
+    outbox.put(_entry("a", result=bytes(64 * 1024 * 1024 - ENTRY_BYTES - missing)))
+    assert outbox.full is full
+
+
+def test_an_outbox_is_full_at_10_000_results_by_default() -> None:
+    """Not one earlier."""
+    outbox = Outbox()
+    seen: list[bool] = []
+    for n in range(10_000):
+        outbox.put(_entry(str(n), result=None))
+        seen.append(outbox.full)
+    assert seen.index(True) == 9_999
+
+
+def test_an_entry_is_a_first_attempt_without_pieces_unless_said_otherwise() -> None:
+    """What most attempts are need not be spelled out."""
+    entry = _entry("a", result=None)
+    assert (entry.attempt, entry.function, list(entry.pieces), entry.size) == (
+        1,
+        "",
+        [],
+        ENTRY_BYTES,
+    )

@@ -40,7 +40,9 @@ def test_a_full_worker_refuses() -> None:
 def test_maintenance_refuses_links_and_lets_the_own_queue_finish() -> None:
     """Tasks that waited here before `/off` still get their slots (fault 6)."""
     gate, (a, _) = _gate(2)
+    assert (gate.maintenance, gate.open) == (False, True)
     gate.set_maintenance(True, NOW_S)
+    assert (gate.maintenance, gate.open) == (True, False)
     assert gate.refusal(a) == "maintenance"
     assert gate.available(a) == 0
     assert gate.total_available() == 0
@@ -162,6 +164,16 @@ def test_a_link_that_leaves_gives_its_offers_up() -> None:
     gate.leave(a, NOW_S)
     gate.leave(a, NOW_S)
     assert gate.available(b) == 1
+
+
+def test_a_link_that_comes_back_waits_for_nothing_until_it_says_so() -> None:
+    """What it wanted before it left is forgotten: the others do not share with it."""
+    gate, (a, b) = _gate(2)
+    gate.tell(a, 1, 1, NOW_S)
+    gate.leave(a, NOW_S)
+    gate.join(a)
+    gate.tell(b, 2, 1, NOW_S)
+    assert not gate.contended
 
 
 def test_a_smaller_demand_returns_offers() -> None:

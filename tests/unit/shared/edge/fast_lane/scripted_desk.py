@@ -24,8 +24,9 @@ class ScriptedDesk:
     """Takes tasks for whoever has the key.
 
     A body is `{"do": …, "say": …}`. `now` ends while it is submitted, `hold` when the test lets it go,
-    `big` so with much to say, `wait` is answered by a coroutine that the test lets go, `refuse` is refused, `other` is none for the
-    lane, `crash` and `outage` raise; `wait-crash` raises while it is waited for.
+    `big` so with much to say, `wait` is answered by a coroutine that the test lets go, `refuse` is
+    refused, `other` is none for the lane, `crash` and `outage` raise; `wait-crash` raises while it is
+    waited for.
 
     Attributes:
         taken: the bodies, in order.
@@ -56,13 +57,15 @@ class ScriptedDesk:
         """Note it."""
         self.told.append(reason.code)
 
-    def take(self, body: bytes, headers: EdgeHeaders, correlation_id: str, sink: Sink) -> Taken:
+    def take(
+        self, body: bytes | bytearray, headers: EdgeHeaders, correlation_id: str, sink: Sink
+    ) -> Taken:
         """Do what the body says."""
         given = cast("dict[str, str]", json.loads(body))
         do, say = given["do"], given.get("say", "")
         if do == "other":
             return None
-        self.taken.append(body)
+        self.taken.append(bytes(body))
         self.correlation_ids.append(correlation_id)
         if do == "refuse":
             return failure("queue_full", retry_after_s=2.5)

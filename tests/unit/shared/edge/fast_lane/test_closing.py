@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+from contextlib import AsyncExitStack
 
 import pytest
 
+from shared.edge import limits
 from tests.fakes.waiting import wait_until
 from tests.unit.shared.edge.fast_lane.bed import request, running_lane
 
@@ -68,6 +70,18 @@ async def test_one_that_was_handed_over_is_not_ours_to_close() -> None:
         await peer.ask(health)
         await bed.lane.close()
         assert (await peer.ask(health)).body == b"ready"
+
+
+async def test_many_idle_connections_are_closed_in_time() -> None:
+    """However many there are, one sweep finds them all."""
+    async with running_lane() as bed, AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(bed.peer()) for _ in range(200)]
+        for peer in peers:
+            assert (await peer.ask(request("now"))).status == 200
+        assert len(bed.lane.connections) == 200
+        bed.pass_time(limits.KEEP_ALIVE_S + 2)
+        assert {await peer.rest() for peer in peers} == {b""}
+        await wait_until(lambda: not bed.lane.connections, "all are forgotten")
 
 
 async def test_idle_connections_cost_little() -> None:

@@ -83,7 +83,9 @@ def test_connection_is_understood(heads: Heads, value: str, close: bool) -> None
     assert head.close is close
 
 
-@pytest.mark.parametrize("length", ["0", "", "1001", "99999999999999999999", "-1", "+1", "1_0", "٣", "7 7"])
+@pytest.mark.parametrize(
+    "length", ["0", "", "1001", "99999999999999999999", "-1", "+1", "1_0", "٣", "7 7"]
+)
 def test_a_length_that_is_none_for_the_lane(heads: Heads, length: str) -> None:
     """No body, one over the limit, and what is no number."""
     text = f"POST /task HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
@@ -93,7 +95,9 @@ def test_a_length_that_is_none_for_the_lane(heads: Heads, length: str) -> None:
 @pytest.mark.parametrize("length", ["1", "1000", "0007"])
 def test_a_length_within_the_limit(heads: Heads, length: str) -> None:
     """The limit itself is allowed."""
-    head = heads.read(f"POST /task HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
+    head = heads.read(
+        f"POST /task HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+    )
     assert head is not None
     assert head.end - head.size == int(length)
 
@@ -150,7 +154,9 @@ def test_two_correlation_ids_are_odd_even_when_the_rest_is_known(heads: Heads) -
     """Cutting one out of a head does not make the other one pass."""
     heads.read(_raw("x-correlation-id: a", "Authorization: k"))
     heads.read(_raw("Authorization: k"))
-    assert heads.read(_raw("x-correlation-id: a", "x-correlation-id: b", "Authorization: k")) is None
+    assert (
+        heads.read(_raw("x-correlation-id: a", "x-correlation-id: b", "Authorization: k")) is None
+    )
 
 
 def test_a_correlation_id_does_not_hide_what_is_wrong(heads: Heads) -> None:

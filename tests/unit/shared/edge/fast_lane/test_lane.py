@@ -36,7 +36,11 @@ async def test_a_failure_carries_its_headers() -> None:
     async with running_lane() as bed, bed.peer() as peer:
         full = await peer.ask(request("refuse"))
         stranger = await peer.ask(request("now", key="wrong"))
-        assert (full.status, full.json["code"], full.headers["retry-after"]) == (429, "queue_full", "3")
+        assert (full.status, full.json["code"], full.headers["retry-after"]) == (
+            429,
+            "queue_full",
+            "3",
+        )
         assert (stranger.status, stranger.headers["www-authenticate"]) == (401, "Bearer")
         assert bed.desk.told == ["unauthorized"]
         assert (await peer.ask(request("now"))).status == 200
@@ -72,7 +76,9 @@ async def test_a_large_call_behind_a_held_one_is_read_in_the_end() -> None:
     async with running_lane() as bed, bed.peer() as peer:
         await peer.send(request("hold", "first"))
         await wait_until(lambda: bed.desk.held, "the first is held")
-        sending = asyncio.create_task(peer.send(*([large] * 100)))  # more than any socket buffer takes
+        sending = asyncio.create_task(
+            peer.send(*([large] * 100))
+        )  # more than any socket buffer takes
         await wait_until(lambda: _received(bed) > 64 * 1024, "much is waiting")
         assert _received(bed) < 1_000_000
         bed.desk.let_go()
@@ -137,12 +143,16 @@ async def test_a_caller_who_resets_has_left() -> None:
         await wait_until(lambda: bed.desk.left_ids == ["task-1"], "its task was cancelled")
 
 
-@pytest.mark.parametrize("sent", [b"", request()[:40], request()[:-3]], ids=["idle", "head", "body"])
+@pytest.mark.parametrize(
+    "sent", [b"", request()[:40], request()[:-3]], ids=["idle", "head", "body"]
+)
 async def test_a_caller_who_leaves_in_between_leaves_nothing(sent: bytes) -> None:
     """A connection that ends before its request is complete is forgotten."""
     async with running_lane() as bed, bed.peer() as peer:
         await peer.send(sent)
-        await wait_until(lambda: _received(bed) == len(sent) if bed.lane.connections else False, "it came")
+        await wait_until(
+            lambda: _received(bed) == len(sent) if bed.lane.connections else False, "it came"
+        )
         peer.reset()
         await wait_until(lambda: not bed.lane.connections, "it was forgotten")
         assert not bed.desk.taken
@@ -155,7 +165,11 @@ async def test_an_answer_may_take_a_coroutine() -> None:
         await wait_until(lambda: bed.desk.taken, "it was taken")
         bed.desk.gate.set()
         later, behind = await peer.answer(), await peer.answer()
-        assert (later.status, later.json, behind.json["result"]) == (202, {"said": "later"}, "behind")
+        assert (later.status, later.json, behind.json["result"]) == (
+            202,
+            {"said": "later"},
+            "behind",
+        )
         assert bed.lane.handed_over == 0
 
 

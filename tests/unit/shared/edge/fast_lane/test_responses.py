@@ -53,7 +53,9 @@ def test_types_are_told_apart() -> None:
     responses = Responses("cabrank/1", NOON)
     json, packed = Answer(200, b""), Answer(200, b"", "application/msgpack")
     for _ in range(2):
-        assert "Content-Type: application/msgpack" in _lines(responses.head(packed, "i", last=False))
+        assert "Content-Type: application/msgpack" in _lines(
+            responses.head(packed, "i", last=False)
+        )
         assert f"Content-Type: {json.content_type}" in _lines(responses.head(json, "i", last=False))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
-import async_solipsism
+import async_solipsism  # pyright: ignore[reportMissingTypeStubs] it brings none
 import pytest
 from aiohttp import web
 
@@ -49,7 +51,7 @@ async def _served(shell: str) -> AsyncGenerator[int]:
     runner = EdgeRunner(app, SequentialIds("bad"), shutdown_timeout_s=0.0)
     await runner.setup()
     assert runner.server is not None
-    listener = async_solipsism.ListenSocket(("127.0.0.1", 80))
+    listener = cast("socket.socket", async_solipsism.ListenSocket(("127.0.0.1", 80)))
     desk, ids = ScriptedDesk(), SequentialIds("made")
     lane = FastLane(desk, runner.server, ids, LoopClock(), body_limit=BODY_LIMIT, software=SERVER)
     if shell == "lane":
@@ -68,7 +70,9 @@ def _in_virtual_time(test: Callable[[], Coroutine[object, object, None]]) -> Non
         runner.run(test())
 
 
-async def _end_of(sent: bytes, *, before: bytes = b"", idle_s: float = 0.0, port: int) -> tuple[float, bytes]:
+async def _end_of(
+    sent: bytes, *, before: bytes = b"", idle_s: float = 0.0, port: int
+) -> tuple[float, bytes]:
     """Return after how long a connection was closed behind these bytes, and what was said.
 
     Args:
@@ -125,7 +129,9 @@ def test_a_body_that_is_never_complete_is_told(shell: str, before: bytes) -> Non
 
     async def run() -> None:
         async with _served(shell) as port:
-            ended_s, said = await _end_of(request("now")[:-1], before=before, idle_s=20.0, port=port)
+            ended_s, said = await _end_of(
+                request("now")[:-1], before=before, idle_s=20.0, port=port
+            )
             assert limits.BODY_TIMEOUT_S <= ended_s <= limits.BODY_TIMEOUT_S + SLACK_S
             late = split_answers(said)[-1]
             assert (late.status, late.json["code"]) == (408, "request_timeout")
