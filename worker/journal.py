@@ -65,7 +65,8 @@ class Journal:
         }
         if outcome.failure is not None:
             fields["code"] = outcome.failure.code
-            fields["error"] = outcome.failure.message
+            if outcome.failure.code != "invalid_params":  # its text may quote the input
+                fields["error"] = outcome.failure.message
         elif outcome.result is not None and attempt.definition.config.log_result:
             fields["result"] = _shown(outcome.result)
         ring.keep_task(action, attempt.task_id, fields)
