@@ -128,9 +128,13 @@ class Failure:
         return row.status if row else 500
 
 
-def failure(code: str, message: str | None = None, *, retry_after_s: float | None = None) -> Failure:
+def failure(
+    code: str, message: str | None = None, *, retry_after_s: float | None = None
+) -> Failure:
     """Return the failure of a code, with its default text unless a better one is given."""
-    return Failure(code, CODES[code].message if message is None else message, retry_after_s=retry_after_s)
+    return Failure(
+        code, CODES[code].message if message is None else message, retry_after_s=retry_after_s
+    )
 
 
 class CabrankError(Exception):
@@ -139,7 +143,9 @@ class CabrankError(Exception):
     code: str = "internal_error"  # of the class; an instance has the exact one of its failure
 
     def __init__(self, message: str | None = None, *, failure: Failure | None = None) -> None:
-        text = message or (failure.message if failure else None) or (type(self).__doc__ or "").strip()
+        text = (
+            message or (failure.message if failure else None) or (type(self).__doc__ or "").strip()
+        )
         super().__init__(text)
         self.message = text
         self.failure = failure or Failure(self.code, text)
@@ -201,7 +207,9 @@ class InvalidParams(CallerError):
         failure: Failure | None = None,
     ) -> None:
         text = message or (details[0]["problem"] if details else None)
-        super().__init__(text, failure=failure or Failure(self.code, text or "Invalid parameters", details))
+        super().__init__(
+            text, failure=failure or Failure(self.code, text or "Invalid parameters", details)
+        )
         self.details = self.failure.details
 
 

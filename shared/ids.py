@@ -11,11 +11,15 @@ from typing import NewType, Protocol
 
 TaskId = NewType("TaskId", str)
 WorkerId = NewType("WorkerId", str)  # `host:port` of the worker's entry in workers.json
-BootId = NewType("BootId", str)  # random per process start; a new one means the old attempts are gone
+BootId = NewType(
+    "BootId", str
+)  # random per process start; a new one means the old attempts are gone
 Token = NewType("Token", str)  # names one attempt; never used twice
 CorrelationId = NewType("CorrelationId", str)
 
-LaneKey = tuple[str, int, str]  # (group, contract, function): the tasks that wait for the same thing
+LaneKey = tuple[
+    str, int, str
+]  # (group, contract, function): the tasks that wait for the same thing
 PoolKey = tuple[str, int]  # (group, contract): the workers that host the same functions
 
 

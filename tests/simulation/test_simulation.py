@@ -66,7 +66,7 @@ def test_every_guarantee_holds(group: int) -> None:
 def test_the_worlds_show_what_they_are_for() -> None:
     """Faults, retries, losses and takeovers really happen in them."""
     seen: set[str] = set()
-    for seed in range(20):
+    for seed in range(12):
         seen |= World(1000 + seed, USUAL).run().happened.keys()
     assert seen >= SEEN
 
