@@ -59,3 +59,16 @@ async def no_task_left_running() -> AsyncIterator[None]:
         names = "\n".join(f"  {task!r}" for task in leaked)
         await end_tasks(leaked)
         pytest.fail(f"the test left {len(leaked)} task(s) running:\n{names}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what a test has logged that is no Unicode: xdist cannot send it, and would end the run."""
+    del item, call
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report

@@ -179,9 +179,13 @@ def test_the_standard_library_s_loggers_take_the_same_way(out: io.StringIO) -> N
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_no_text_breaks_a_line_or_its_writer(as_json: bool) -> None:
+def test_no_text_breaks_a_line_or_its_writer(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """File names that are no UTF-8 are shown escaped; nobody forges a line or colours a terminal."""
     terminal = Terminal()
+    # Without pytest's own handler: what it keeps, xdist cannot send.
+    monkeypatch.setattr(logging.root, "handlers", [])
     setup_logging(Noon(), stream=terminal, as_json=as_json)
     Log("x").info("lone \udcff\nforged \x1b[31m", path="/tmp/\udcff\nforged \x1b[31m")
     logging.getLogger("y").warning("lone %s", "\udcff\nforged \x1b[31m")
