@@ -64,9 +64,10 @@ class SlotSocket:
             pinging = asyncio.ensure_future(self._ping(socket))
             try:
                 while True:
-                    message = await asyncio.wait_for(
-                        socket.recv(), self._heartbeat_s + self._timeout_s
-                    )
+                    # Not wait_for: until Python 3.12 it swallows a cancellation that comes together
+                    # with a message, and this loop would never end.
+                    async with asyncio.timeout(self._heartbeat_s + self._timeout_s):
+                        message = await socket.recv()
                     self._take(message)
             finally:
                 pinging.cancel()

@@ -31,9 +31,16 @@ async def test_a_slot_runs_one_task_at_a_time(tmp_path: Path) -> None:
         calls = [asyncio.create_task(client.call("hold", label=label)) for label in ("a", "b", "c")]
         await queued(client, 1)
         assert sorted(work.begun) == ["a", "b"]
-        [worker] = await client.workers()
-        assert worker.slots is not None
-        assert (worker.slots.used, worker.slots.available, worker.slots.queue) == (2, 0, 0)
+
+        async def told() -> tuple[int, int, int] | None:
+            [worker] = await client.workers()
+            slots = worker.slots
+            return None if slots is None else (slots.used, slots.available, slots.queue)
+
+        async def both_taken() -> bool:
+            return await told() == (2, 0, 0)
+
+        await wait_until(both_taken, "the worker has told of its slots")
         work.let_go()
         assert sorted(await asyncio.gather(*calls)) == ["a", "b", "c"]
 

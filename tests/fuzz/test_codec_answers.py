@@ -153,7 +153,20 @@ def test_other_answers_are_read_as_they_were_meant(
 # Headers
 
 words = st.sampled_from(
-    [*KEYS, "Bearer ", "bearer", " ", ",", "respond-async", ";", "\x00", "ß", "\udcff", ""]
+    [
+        *KEYS,
+        "Bearer ",
+        "bearer",
+        " ",
+        ",",
+        "respond-async",
+        ";",
+        "\x00",
+        "ß",
+        "\udcff",
+        "\ud800",
+        "",
+    ]
 )
 header = st.none() | any_text | st.lists(words, max_size=5).map("".join)
 

@@ -48,6 +48,7 @@ class ScriptedWorker:
         sockets: slot sockets that were opened so far.
         mute: it does not answer on slot sockets any more.
         answers: the captured answer to a task, by a mark in the request's body.
+        unplayed: everything captured that it has not said yet.
     """
 
     def __init__(self) -> None:
@@ -60,8 +61,9 @@ class ScriptedWorker:
         self.sockets = 0
         self.mute = False
         self.answers = {mark: answers_to(mark)[0] for mark in (b'"Ada"', b'"Bo"', b'"Cy"')}
-        self._health: dict[State, bytes] = {}
-        self._pongs: dict[State, bytes] = {}
+        self.unplayed: set[bytes] = set(self.answers.values())
+        self._health: dict[State, list[bytes]] = {}
+        self._pongs: dict[State, list[bytes]] = {}
         self._pushes: dict[State, list[bytes]] = {}
         self._accepted = b""
         self._port = b""
@@ -77,16 +79,16 @@ class ScriptedWorker:
     async def start(self) -> None:
         """Learn the capture and listen."""
         for answer in answers_to(b"GET /health"):
-            self._health[State.of((await parsed_http(answer)).json)] = answer
+            self._health.setdefault(State.of((await parsed_http(answer)).json), []).append(answer)
         _, accepted, frames = socket_frames()
         self._accepted = accepted.data
         for frame in frames:
             if not frame.to_worker:
                 said = [message.json for message in await parsed_messages(frame.data)]
-                if "system" in said[0]:
-                    self._pushes.setdefault(State.of(said[0]), []).append(frame.data)
-                else:
-                    self._pongs[State.of(said[0])] = frame.data
+                kind = self._pushes if "system" in said[0] else self._pongs
+                kind.setdefault(State.of(said[0]), []).append(frame.data)
+        for kind in (self._health, self._pongs, self._pushes):
+            self.unplayed.update(*kind.values())
         self._port = b"%d" % await self._listen(self._serve_socket)
         self.url = f"http://127.0.0.1:{await self._listen(self._serve_http)}"
 
@@ -103,7 +105,17 @@ class ScriptedWorker:
         self.state = state
         for writer in self._open:
             for data in self._pushes[state]:
-                writer.write(data)
+                writer.write(self._played(data))
+
+    def _played(self, data: bytes) -> bytes:
+        self.unplayed.discard(data)
+        return data
+
+    def _next(self, kind: dict[State, list[bytes]]) -> bytes:
+        """Return what was captured in this state, one after the other and again from the beginning."""
+        found = kind[self.state]
+        found.append(found.pop(0))
+        return self._played(found[-1])
 
     async def _listen(
         self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -136,7 +148,7 @@ class ScriptedWorker:
     def _answer(self, asked: Http) -> bytes:
         knows = asked.headers.get("x-lb-auth") == self.lb_key
         if asked.first.startswith("GET /health "):
-            health = self._health[self.state].replace(
+            health = self._next(self._health).replace(
                 CAPTURED_PORT, b'"websocketPort":' + self._port
             )
             public = b'{"status":"%b"}' % self.state.status.encode()
@@ -146,7 +158,8 @@ class ScriptedWorker:
             return _with_length(
                 _with_body(some, UNAUTHORIZED).replace(b"200 OK", b"401 Unauthorized")
             )
-        return next(answer for mark, answer in self.answers.items() if mark in asked.body)
+        answers = (answer for mark, answer in self.answers.items() if mark in asked.body)
+        return self._played(next(answers))
 
     # The slot socket
 
@@ -166,7 +179,7 @@ class ScriptedWorker:
             while True:
                 self.messages.append(await read_message(reader))
                 if not self.mute:
-                    writer.write(self._pongs[self.state])
+                    writer.write(self._next(self._pongs))
         finally:
             self._open.discard(writer)
 

@@ -93,6 +93,12 @@ async def shows(balancer: RunningBalancer, status: str, used: int) -> JsonObject
     return cast("JsonObject", await wait_until(seen, f"{status} with {used} used slots is shown"))
 
 
+async def heartbeats(worker: ScriptedWorker, count: int) -> None:
+    """Wait until so many more pings have been answered."""
+    enough = len(worker.messages) + count
+    await wait_until(lambda: len(worker.messages) >= enough, f"{count} heartbeats")
+
+
 async def submit(balancer: RunningBalancer, mark: bytes, **changes: object) -> Reply:
     """Submit the task that a captured request asks for."""
     body = json.dumps({**captured_task(mark), **changes}).encode()
@@ -117,6 +123,23 @@ async def test_its_health_is_shown_field_by_field(
     assert {each.headers["x-lb-auth"] for each in looks} == {LB_KEY}
 
 
+async def test_the_whole_capture_is_understood(
+    balancer: RunningBalancer, worker: ScriptedWorker
+) -> None:
+    """Everything that the captured worker said is said again, through its states in their order."""
+    await submit(balancer, b'"Ada"')
+    await submit(balancer, b'"Bo"')
+    failed = await submit(balancer, b'"Cy"', webhook={}, mode="sync")
+    assert (failed.status, failed.code) == (500, "function_error")
+    for state in (READY, DRAINING, BUSY, READY):
+        worker.push(state)
+        await shows(balancer, state.status, state.used)
+        await heartbeats(worker, 3)
+    assert worker.unplayed == set()
+    assert worker.sockets == 1
+    assert (await shown(balancer))["status"] == "ready"
+
+
 async def test_its_slot_socket_is_opened_as_andera_opens_it(
     balancer: RunningBalancer, worker: ScriptedWorker
 ) -> None:
@@ -128,7 +151,7 @@ async def test_its_slot_socket_is_opened_as_andera_opens_it(
     for name in ("connection", "upgrade", "sec-websocket-version", "sec-websocket-protocol"):
         assert ours.headers[name].lower() == theirs.headers[name].lower()
     assert "sec-websocket-extensions" not in ours.headers  # nothing here is worth compressing
-    await wait_until(lambda: len(worker.messages) > 2, "each heartbeat sends a ping")
+    await heartbeats(worker, 2)
     assert set(worker.messages) == {PING}
     assert next(frames).to_worker
     assert worker.sockets == 1

@@ -14,6 +14,7 @@ from shared.edge.keys import (
     authorize_logs,
     authorize_maintenance,
     authorize_worker,
+    is_key,
     knows_a_key,
     without_bearer,
 )
@@ -92,6 +93,13 @@ def test_either_key_in_either_header_shows_a_worker_s_health(
 ) -> None:
     """`/health` never answers 401; a key only decides how much it shows."""
     assert knows_a_key(EdgeHeaders(authorization=authorization, lb_auth=lb_auth), *KEYS) is full
+
+
+@pytest.mark.parametrize("given", ["\ud800", "k\udcff", "ß"])
+def test_no_text_makes_the_comparison_raise(given: str) -> None:
+    """What is no Unicode is simply another key."""
+    assert not is_key(given, "k")
+    assert is_key(given, given)
 
 
 def test_an_empty_key_opens_nothing() -> None:

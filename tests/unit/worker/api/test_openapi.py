@@ -49,6 +49,11 @@ async def other(box: Colour) -> None:
     """Has the name that the other one's becomes, and another definition."""
 
 
+@function
+async def idle(count: int = 1) -> None:
+    """Needs no parameter, so no input either."""
+
+
 def _document(*functions: Function[..., object]) -> JsonObject:
     specs = [each.spec() for each in functions]
     made = document(specs, group="g", contract=3, version="1.2.3")
@@ -129,13 +134,19 @@ BODIES: list[tuple[JsonObject, bool]] = [
     ({"function": "pack", "contract": 3, "input": {"box": RED}, "priority": 0}, False),
     ({"function": "pack", "contract": 3, "input": {"box": RED}, "webhook": {}}, False),
     ({"function": "pack", "contract": 3, "input": {"box": RED}, "webhook": {"url": "http://h/"}}, True),
+    ({"function": "pack", "contract": 3}, False),
+    ({"function": "pack", "contract": 3, "input": {"box": RED}, "mode": "webhook"}, False),
+    ({"function": "pack", "contract": 3, "input": {"box": RED}, "timeout_s": None, "group": None}, True),
+    ({"function": "pack", "contract": 3, "input": {"box": RED}, "max_attempts": 1001}, False),
+    ({"function": "idle", "contract": 3, "input": None, "max_attempts": None}, True),
+    ({"function": "idle", "contract": 3}, True),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("body", "fits"), BODIES, ids=lambda value: json.dumps(value)[:70])
 def test_the_schema_takes_what_the_worker_takes(body: JsonObject, fits: bool) -> None:
     """A body fits exactly one function's alternative, or none."""
-    assert _fits(_document(pack, pack_v2, other), body) is fits
+    assert _fits(_document(pack, pack_v2, other, idle), body) is fits
 
 
 def test_a_worker_without_functions_has_a_document_too() -> None:

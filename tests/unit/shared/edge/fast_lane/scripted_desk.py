@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, cast
 
+from shared import log
 from shared.edge.answers import Answer, render_value
 from shared.errors import Failure, Unavailable, failure
 from shared.task import Outcome
@@ -26,7 +27,7 @@ class ScriptedDesk:
     A body is `{"do": …, "say": …}`. `now` ends while it is submitted, `hold` when the test lets it go,
     `big` so with much to say, `wait` is answered by a coroutine that the test lets go, `refuse` is
     refused, `other` is none for the lane, `crash` and `outage` raise; `wait-crash` raises while it is
-    waited for.
+    waited for, `wait-cancel` is cancelled by somebody else then.
 
     Attributes:
         taken: the bodies, in order.
@@ -36,6 +37,8 @@ class ScriptedDesk:
         told: codes that strangers were told.
         gate: lets coroutines go on.
         cancelled: coroutines that were cancelled.
+        asked: how often a key was checked.
+        logged_under: the correlation ids that log lines of coroutines would have.
     """
 
     def __init__(self) -> None:
@@ -47,6 +50,7 @@ class ScriptedDesk:
         self.gate = asyncio.Event()
         self.cancelled = 0
         self.asked = 0
+        self.logged_under: list[str] = []
 
     def authorize(self, headers: EdgeHeaders) -> Failure | None:
         """Check the key."""
@@ -95,11 +99,14 @@ class ScriptedDesk:
         sink.finished(_said(say))
 
     async def _answer(self, do: str, say: str, headers: EdgeHeaders) -> Answer:
+        self.logged_under.append(log.correlation_id.get())
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
+        if do == "wait-cancel":
+            raise asyncio.CancelledError
         if do == "wait-crash":
             raise RuntimeError("secret-of-the-server")
         return render_value({"said": say}, headers, 202)

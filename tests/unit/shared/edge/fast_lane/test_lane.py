@@ -52,8 +52,8 @@ async def test_pipelined_calls_are_answered_in_order() -> None:
     async with running_lane() as bed, bed.peer() as peer:
         await peer.send(request("hold", "1") + request("now", "2") + request("hold", "3"))
         await wait_until(lambda: bed.desk.held, "the first is held")
-        assert len(bed.desk.taken) == 1
         bed.desk.let_go()
+        assert len(bed.desk.taken) == 1  # nothing begins inside the event that ended the first
         assert [(await peer.answer()).json["result"] for _ in range(2)] == ["1", "2"]
         await wait_until(lambda: bed.desk.held, "the third is held")
         bed.desk.let_go()
@@ -161,7 +161,7 @@ async def test_a_caller_who_leaves_in_between_leaves_nothing(sent: bytes) -> Non
 async def test_an_answer_may_take_a_coroutine() -> None:
     """What has to wait is answered in its turn, and pipelined calls wait behind it."""
     async with running_lane() as bed, bed.peer() as peer:
-        await peer.send(request("wait", "later") + request("now", "behind"))
+        await peer.send(request("wait", "later", "x-correlation-id: c") + request("now", "behind"))
         await wait_until(lambda: bed.desk.taken, "it was taken")
         bed.desk.gate.set()
         later, behind = await peer.answer(), await peer.answer()
@@ -170,6 +170,7 @@ async def test_an_answer_may_take_a_coroutine() -> None:
             {"said": "later"},
             "behind",
         )
+        assert bed.desk.logged_under == ["c"]
         assert bed.lane.handed_over == 0
 
 
@@ -203,6 +204,14 @@ async def test_a_coroutine_that_raises_is_answered() -> None:
         answer = await peer.ask(request("wait-crash"))
         assert (answer.status, answer.json["error"]) == (500, "Internal error")
         assert (await peer.ask(request("now"))).status == 200
+
+
+async def test_a_coroutine_that_somebody_else_cancels_breaks_the_connection() -> None:
+    """As when the process ends before a webhook is delivered: there is no answer, and no silence."""
+    async with running_lane() as bed, bed.peer() as peer:
+        bed.desk.gate.set()
+        await peer.send(request("wait-cancel"))
+        assert await peer.rest() == b""
 
 
 async def test_an_idle_connection_is_closed() -> None:
@@ -247,6 +256,8 @@ async def test_a_reader_that_takes_nothing_is_cut() -> None:
         bed.pass_time(limits.LINGER_S - 5)
         await peer.reader.readexactly(BIG // 2)
         bed.pass_time(limits.LINGER_S - 5)
+        for _ in range(5):  # until it would be forgotten
+            await asyncio.sleep(0)
         assert bed.lane.connections
         bed.pass_time(10)
         await wait_until(lambda: not bed.lane.connections, "it was cut")
