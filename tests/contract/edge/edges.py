@@ -55,6 +55,8 @@ Edges = Mapping[tuple[str, str], Edge]
 def masked(answer: RawAnswer) -> tuple[int, bytes, dict[str, str]]:
     """Return what must be the same in both shells: all but ids and the date."""
     headers = {name: _mask(value) for name, value in answer.headers.items() if name != "date"}
+    if headers.get("content-length") == str(len(answer.body)):
+        headers["content-length"] = "of the body"  # whose ids may be of different lengths
     if answer.headers["content-type"] == "application/msgpack":
         return answer.status, repr(sorted(answer.content)).encode(), headers
     return answer.status, _IDS.sub(b"ID", answer.body), headers
