@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Generator
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.fakes.leaked_tasks import end_tasks, leaked_tasks
 
@@ -36,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
 
 def _drives_processes(item: pytest.Item) -> bool:
     return any(item.get_closest_marker(mark) for mark in ONE_AT_A_TIME)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> None:
+    """Let no test inherit the level at which another one has set the logging up."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)
