@@ -22,7 +22,8 @@ async def test_idle_connections_close_at_once() -> None:
         await used.ask(request("now"))
         await half.send(request("now")[:50])
         await wait_until(lambda: len(bed.lane.connections) == 3, "all are there")
-        await bed.lane.close()
+        async with asyncio.timeout(5):
+            await bed.lane.close(60.0)
         for peer in (used, fresh, half):
             assert await peer.rest() == b""
         assert not bed.lane.connections

@@ -36,6 +36,14 @@ class Unread(asyncio.Transport):
         """End."""
         self.calls.append("abort")
 
+    def pause_reading(self) -> None:
+        """Note it."""
+        self.calls.append("pause")
+
+    def resume_reading(self) -> None:
+        """Note it."""
+        self.calls.append("resume")
+
     def is_closing(self) -> bool:
         """Tell whether it was closed."""
         return "close" in self.calls
@@ -63,6 +71,19 @@ async def test_an_answer_that_is_never_read_does_not_hold_an_idle_connection() -
     clock.advance(limits.LINGER_S)
     lane.sweep()
     assert wire.calls == ["write", "close", "abort"]
+
+
+async def test_who_reads_no_answers_cannot_fill_the_memory() -> None:
+    """Nothing is served, and soon nothing is read, until the answers were taken."""
+    desk = ScriptedDesk()
+    _, connection, wire = _connected(desk, ManualClock())
+    connection.pause_writing()
+    call = request("now", "x" * 1000)
+    for _ in range(100):
+        connection.data_received(call)
+    assert (wire.calls, desk.taken) == (["pause"], [])
+    connection.resume_writing()
+    assert wire.calls == ["pause", "resume", *["write"] * 100]
 
 
 async def test_nothing_is_begun_for_a_caller_who_has_left() -> None:
