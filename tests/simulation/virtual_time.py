@@ -64,8 +64,9 @@ class VirtualTime:
         self, when_s: float, happen: Callable[[], object], process: Process | None = None
     ) -> None:
         """Let something happen, to a process or to the world."""
-        self._seq += 1
-        heappush(self._heap, (max(when_s, self.now_s), self._seq, process, happen))
+        # A local number: whatever the interpreter runs in between (a finalizer) gets one of its own.
+        seq = self._seq = self._seq + 1
+        heappush(self._heap, (max(when_s, self.now_s), seq, process, happen))
 
     def after(self, delay_s: float, happen: Callable[[], object]) -> None:
         """Let something happen to the world in a while."""
