@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.mutation.mutants import mutants, mutated
-from tests.mutation.trial import Verdict, begin, verdict
+from tests.mutation.trial import Verdict
 
 PATH = "shared/module.py"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -68,8 +70,17 @@ def test_a_mutant_is_the_module_with_one_change() -> None:
     assert results == [[True, -1], [False, 4], [False, 4], [True, 3], [True, 3], [True, 3]]
 
 
-# The threads of pytest-xdist do nothing that a trial needs; it ends without looking at them.
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+# As `make mutation` does it: from a process that has no threads and nothing else to share.
+_TRIAL = """
+import os, sys
+from pathlib import Path
+from tests.mutation.trial import begin, verdict
+change = ("planted.py", compile(sys.argv[2], "planted.py", "exec"))
+_, status = os.waitpid(begin(Path(sys.argv[1]), ["test_planted.py"], change), 0)
+print(verdict(status).value)
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "expected"), [("a = 1", Verdict.SURVIVED), ("a = 2", Verdict.KILLED)]
 )
@@ -81,7 +92,7 @@ def test_a_trial_runs_the_tests_against_the_mutated_code(
     (tmp_path / "test_planted.py").write_text(
         "from planted import a\n\n\ndef test_a():\n    assert a == 1\n"
     )
-    change = ("planted.py", compile(code, "planted.py", "exec"))
-    _, status = os.waitpid(begin(tmp_path, ["test_planted.py"], change), 0)
-    assert verdict(status) is expected
+    line = [sys.executable, "-c", _TRIAL, str(tmp_path), code]
+    said = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert Verdict(said.stdout.strip()) is expected
     assert (tmp_path / "planted.py").read_text() == "a = 0\n"
