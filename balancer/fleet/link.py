@@ -1,7 +1,7 @@
 """The balancer's end of a link: a WebSocket around the sans-I/O machine of `shared/protocol`.
 
-It owns the socket and three loops (read, write, tick) and nothing else: what a message means is the
-machine's business, what follows from it the engine's.
+It moves frames between the two and nothing else: what a message means is the machine's business,
+what follows from it the engine's.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, cast
 
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
-
 from balancer.core.events import Held
+from balancer.fleet.link_socket import open_socket
 from balancer.fleet.replies import problems_of
 from shared.errors import CODES, Failure
 from shared.ids import TaskId, Token
 from shared.protocol.balancer_link import BalancerLink
-from shared.protocol.limits import MAX_FRAME, MAX_TEXT, PART_BYTES
+from shared.protocol.limits import MAX_TEXT, PART_BYTES
 from shared.slot_report import SlotReport
 from shared.task import Outcome
 from shared.task_state import TaskStatus
@@ -26,9 +24,8 @@ from shared.task_state import TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from websockets.asyncio.client import ClientConnection
-
     from balancer.core.live_task import LiveTask
+    from balancer.fleet.link_socket import LinkSocket
     from balancer.fleet.ports import FleetEvents, Keeper
     from balancer.fleet.worker import FleetWorker
     from shared.clock import Clock
@@ -38,8 +35,10 @@ STREAM_CREDIT = (
     256 * 1024
 )  # bytes of pieces under way in one stream; a slow reader holds back the rest
 CREDIT_STEP = 32 * 1024  # credit is told once so much of it is due: not a message for every piece
+# Dispatches that leave at once, not at the end of the loop turn that reads a burst of calls: the
+# worker begins while we go on reading, and the two processes never wait for each other in turns.
+EAGER = 16
 TICK_S = 0.25
-CLOSE_S = 1.0  # how long a closing handshake may take
 
 
 class LinkPort:
@@ -71,13 +70,16 @@ class LinkPort:
         self._keeper = keeper
         self._tick_s = tick_s
         self._due: dict[Token, int] = {}  # credit of streams that is not told yet
-        self._ready = asyncio.Event()
+        self._socket: LinkSocket | None = None
+        self._flushing = False  # a flush is due in this turn
+        self._over = asyncio.Event()
+        self._fault: Exception | None = None  # a bug of ours
         self._machine = machine(self)
 
     # The engine's port
 
     def dispatch(self, task: LiveTask, body: bytes, remaining_s: float | None) -> bool:
-        """Queue a dispatch; it leaves with this loop turn's frame."""
+        """Queue a dispatch; it leaves with this loop turn's frame, or with many others at once."""
         if not self.open or task.token is None:
             return False
         request = task.request
@@ -88,6 +90,8 @@ class LinkPort:
             remaining=remaining_s, metadata=request.metadata,
             credit=STREAM_CREDIT if task.streams else 0,
         )  # fmt: skip
+        if self._machine.ready >= EAGER:
+            self._flush()
         return number > 0
 
     def cancel(self, token: Token, reason: str) -> None:
@@ -194,13 +198,32 @@ class LinkPort:
     # The machine's wire
 
     def wake(self) -> None:
-        """Let the writer run: there is something to send."""
-        self._ready.set()
+        """Flush in this turn of the loop: there is something to send."""
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def close(self, code: str, message: str) -> None:
         """Remember why the machine gave the link up; `run` closes the socket."""
         self.broken_by = self.broken_by or f"{code}: {message}"
-        self._ready.set()
+        self.wake()
+
+    # The socket's receiver
+
+    def received(self, frame: bytes) -> None:
+        """Take a frame."""
+        try:
+            self._machine.receive(frame, self._clock.monotonic())
+        except Exception as exc:  # it reads whatever comes: this is a bug of ours
+            self._fail(exc)
+
+    def writable(self) -> None:
+        """Go on sending."""
+        self._flush()
+
+    def lost(self) -> None:
+        """End."""
+        self._over.set()
 
     # Life
 
@@ -215,19 +238,10 @@ class LinkPort:
             OSError, TimeoutError, WebSocketException: it could not be opened.
             Exception: a bug of ours ended it.
         """
-        socket = await connect(
-            f"ws{url.removeprefix('http')}/link",
-            additional_headers={"Authorization": lb_key},
-            # The defaults would go through a proxy from the environment, deflate every frame and
-            # close on frames over 1 MiB.
-            proxy=None, compression=None, max_size=2 * MAX_FRAME, ping_interval=None,
-            open_timeout=timeout_s, close_timeout=CLOSE_S,
-        )  # fmt: skip
+        address = f"ws{url.removeprefix('http')}/link"
+        socket = self._socket = await open_socket(address, lb_key, self, timeout_s)
         self._machine.opened(self._clock.monotonic())
-        loops = [
-            asyncio.ensure_future(part)
-            for part in (self._read(socket), self._write(socket), self._tick())
-        ]
+        loops = [asyncio.ensure_future(part) for part in (self._over.wait(), self._tick())]
         try:
             await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -241,33 +255,34 @@ class LinkPort:
             if was_open:
                 self._events.link_lost(self.worker.id)
             await socket.close()
-        for end in ends:
+        for end in (*ends, self._fault):
             if isinstance(end, Exception):
                 raise end
 
-    async def _read(self, socket: ClientConnection) -> None:
-        try:
-            async for frame in socket:
-                if isinstance(frame, bytes):
-                    self._machine.receive(frame, self._clock.monotonic())
-                else:
-                    self.close("protocol_error", "a text frame on a link")
-        except ConnectionClosed:
+    def _flush(self) -> None:
+        """Send what is ready and what the socket takes."""
+        self._flushing = False
+        socket = self._socket
+        if socket is None or self._over.is_set():
             return
-
-    async def _write(self, socket: ClientConnection) -> None:
         try:
-            while True:
-                await self._ready.wait()
-                self._ready.clear()
-                while (frame := self._machine.flush()) is not None:
-                    await socket.send(frame)
-                    if len(frame) > PART_BYTES:  # sending waits only for a socket that is full
-                        await asyncio.sleep(0)
-                if self.broken_by is not None:
+            while not socket.full:
+                frame = self._machine.flush()
+                if frame is None:
+                    break
+                socket.send(frame)
+                if len(frame) > PART_BYTES:  # a large body leaves room for others in between
+                    self.wake()
                     return
-        except ConnectionClosed:
-            return
+        except Exception as exc:  # a bug of ours
+            self._fail(exc)
+        if self.broken_by is not None:
+            self._over.set()
+
+    def _fail(self, fault: Exception) -> None:
+        """End the link because of a bug; `run` raises it."""
+        self._fault = self._fault or fault
+        self._over.set()
 
     async def _tick(self) -> None:
         while True:

@@ -123,6 +123,11 @@ class Link(ABC):
         """Return how many bytes wait to be sent, about: who produces more should wait while it is high."""
         return self._out.size
 
+    @property
+    def ready(self) -> int:
+        """Return how many small messages wait to be sent, about: many may leave before the turn ends."""
+        return self._out.count
+
     # What the shell calls
 
     def opened(self, now_s: float) -> None:

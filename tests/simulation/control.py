@@ -1,7 +1,7 @@
 """The balancer of the simulation: the real engine, fleet, dialers and links, in one process.
 
-Two doors of the real code are replaced while a world runs, because they open sockets: `connect` of
-websockets in `balancer.fleet.link`, and the HTTP session that looks at `/health`.
+Two doors of the real code are replaced while a world runs, because they open sockets: `open_socket`
+in `balancer.fleet.link`, and the HTTP session that looks at `/health`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from balancer.core.settings import Settings
+    from balancer.fleet.link_socket import Receiver
     from tests.simulation.faulty_store import Disk
     from tests.simulation.hosts import Host
     from tests.simulation.network import ClientSocket, Network
@@ -159,14 +160,17 @@ def process_here() -> Process:
 def rewired(network: Network) -> Generator[None]:
     """Let the balancer's shells use the network of a world instead of sockets."""
 
-    async def connect(url: str, *, open_timeout: float, **_: object) -> ClientSocket:
-        return await network.connect(urlsplit(url).netloc, process_here(), open_timeout)
+    async def connect(
+        url: str, authorization: str, receiver: Receiver, timeout_s: float
+    ) -> ClientSocket:
+        del authorization
+        return await network.connect(urlsplit(url).netloc, process_here(), receiver, timeout_s)
 
     def session(connect_timeout_s: float) -> SimSession:
         del connect_timeout_s
         return SimSession(network)
 
-    doors = ((link_module, "connect", connect), (fleet_module, "worker_session", session))
+    doors = ((link_module, "open_socket", connect), (fleet_module, "worker_session", session))
     before = [(module, name, cast("object", getattr(module, name))) for module, name, _ in doors]
     for module, name, door in doors:
         setattr(module, name, door)

@@ -1,7 +1,7 @@
 """The network of the simulation: connections that delay, hold, cut, duplicate and half-close.
 
 A connection is two ordered pipes, as TCP makes them: what arrives, arrives in order, or not at all
-because the connection broke. `ClientSocket` and `ServerSocket` look like those of websockets and
+because the connection broke. `ClientSocket` and `ServerSocket` look like those of `link_socket` and
 aiohttp to the real shells of the product, which run on them unchanged.
 """
 
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from aiohttp import WSMsgType
-from websockets.exceptions import ConnectionClosedError
 
 from shared.protocol.messages import Chunk, Credit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from balancer.fleet.link_socket import Receiver
     from tests.simulation.virtual_time import Process, VirtualTime
 
 MIN_LATENCY_S = 0.0002
@@ -103,9 +103,18 @@ class Pipe:
     async def send(self, frame: bytes, loop: asyncio.AbstractEventLoop) -> None:
         """Send a frame and wait while too much is on its way."""
         self.push(frame)
-        while self._size > SEND_WINDOW and not self._broken:
+        await self.room(loop)
+
+    async def room(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait while too much is on its way."""
+        while self.crowded:
             self._room = loop.create_future()
             await self._room
+
+    @property
+    def crowded(self) -> bool:
+        """Tell whether a sender has to wait."""
+        return self._size > SEND_WINDOW and not self._broken
 
     @property
     def quiet(self) -> bool:
@@ -229,36 +238,46 @@ class Connection:
 
 
 class ClientSocket:
-    """The dialler's end, as `websockets.connect` returns it."""
+    """The dialler's end, as `balancer.fleet.link_socket.open_socket` returns it.
 
-    def __init__(self, connection: Connection) -> None:
+    Attributes:
+        full: the sender has to wait.
+    """
+
+    def __init__(self, connection: Connection, receiver: Receiver) -> None:
+        self.full = False
         self._connection = connection
+        self._receiver = receiver
+        self._reading = connection.client.loop.create_task(self._read())
 
-    def __aiter__(self) -> ClientSocket:
-        return self
-
-    async def __anext__(self) -> bytes:
-        """Return the next frame; stop when it was closed in good order."""
-        item = await self._connection.client_inbox.get()
-        if isinstance(item, bytes):
-            return item
-        if item.clean:
-            raise StopAsyncIteration
-        raise ConnectionClosedError(None, None)
-
-    async def send(self, frame: bytes) -> None:
-        """Send a frame."""
+    def send(self, frame: bytes) -> None:
+        """Send a frame; after the end it goes nowhere."""
         connection = self._connection
         if connection.client_inbox.ended:
-            raise ConnectionClosedError(None, None)
-        await connection.up.send(frame, connection.client.loop)
+            return
+        connection.up.push(frame)
+        if connection.up.crowded and not self.full:
+            self.full = True
+            connection.client.loop.create_task(self._wait())
 
     async def close(self) -> None:
         """Close in good order."""
         connection = self._connection
+        self._reading.cancel()
         if not connection.client_inbox.ended:
             connection.up.push(End(clean=True))
             connection.client_inbox.put(End(clean=True))
+
+    async def _read(self) -> None:
+        while isinstance(item := await self._connection.client_inbox.get(), bytes):
+            self._receiver.received(item)
+        self._receiver.lost()
+
+    async def _wait(self) -> None:
+        connection = self._connection
+        await connection.up.room(connection.client.loop)
+        self.full = False
+        self._receiver.writable()
 
 
 class Frame(NamedTuple):
@@ -371,7 +390,9 @@ class Network:
 
     # What the dialling process calls
 
-    async def connect(self, address: str, client: Process, timeout_s: float) -> ClientSocket:
+    async def connect(
+        self, address: str, client: Process, receiver: Receiver, timeout_s: float
+    ) -> ClientSocket:
         """Open a connection.
 
         Raises:
@@ -396,7 +417,7 @@ class Network:
         except TimeoutError:
             connection.cut(0.0, self.latency_s(), late=False)
             raise
-        return ClientSocket(connection)
+        return ClientSocket(connection, receiver)
 
     async def health(self, address: str, client: Process, timeout_s: float) -> bytes:
         """Get `/health` of an address.

@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         elif quiet_s > limits.KEEP_ALIVE_S + limits.LINGER_S:
             transport.abort()  # its last answer is never read
         elif quiet_s > limits.KEEP_ALIVE_S:
-            transport.close()
+            self._close()
 
     def wind_up(self) -> None:
         """Close now, or after the answer that is due."""
@@ -296,14 +296,16 @@ class Connection(asyncio.Protocol):
         last = last or lane.closing or (head is not None and head.close)
         raw, body = lane.responses.head(answer, self._correlation_id, last=last), answer.body
         if len(body) <= JOINED:
-            transport.write(raw + body)
+            lane.write(transport, raw + body)
         else:
+            lane.flush()
             transport.write(raw)
             transport.write(body)
         if last:
             self._close()
 
     def _close(self) -> None:
+        self._lane.flush()
         self._buffer = b""
         if self._transport is not None:
             self._transport.close()
@@ -313,6 +315,7 @@ class Connection(asyncio.Protocol):
         transport, lane = self._transport, self._lane
         if transport is None:
             return
+        lane.flush()
         kept = bytes(self._buffer)
         self._transport, self._head, self._buffer = None, None, b""
         lane.handed_over += 1

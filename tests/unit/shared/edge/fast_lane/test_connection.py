@@ -7,6 +7,7 @@ import asyncio
 from shared.edge import limits
 from shared.edge.fast_lane import FastLane
 from shared.edge.fast_lane.connection import Connection
+from shared.edge.fast_lane.lane import TOGETHER
 from shared.ids import SequentialIds
 from tests.fakes.manual_clock import ManualClock
 from tests.unit.shared.edge.fast_lane.bed import BODY_LIMIT, request
@@ -83,7 +84,33 @@ async def test_who_reads_no_answers_cannot_fill_the_memory() -> None:
         connection.data_received(call)
     assert (wire.calls, desk.taken) == (["pause"], [])
     connection.resume_writing()
+    await asyncio.sleep(0)
     assert wire.calls == ["pause", "resume", *["write"] * 100]
+
+
+async def test_answers_of_one_turn_are_written_together() -> None:
+    """So that a client on the same machine wakes once for many of them; a crowd does not wait."""
+    desk = ScriptedDesk()
+    lane, first, wire = _connected(desk, ManualClock())
+    others = [Unread() for _ in range(TOGETHER)]
+    first.data_received(request("now"))
+    assert wire.calls == []
+    await asyncio.sleep(0)
+    assert wire.calls == ["write"]
+    for other in others:
+        connection = lane()
+        connection.connection_made(other)
+        connection.data_received(request("now"))
+    assert [other.calls for other in others] == [["write"]] * TOGETHER
+
+
+async def test_an_answer_is_written_before_its_connection_closes() -> None:
+    """What waits for the end of the turn is not lost by what ends the connection first."""
+    lane, connection, wire = _connected(ScriptedDesk(), ManualClock())
+    connection.data_received(request("now"))
+    lane.closing = True
+    connection.wind_up()
+    assert wire.calls == ["write", "close"]
 
 
 async def test_nothing_is_begun_for_a_caller_who_has_left() -> None:
