@@ -22,6 +22,7 @@ from balancer.api.fast import FastDesk
 from balancer.api.server import Apis, build
 from balancer.config import KEYS_DIRECTORY
 from balancer.core.settings import Settings
+from balancer.delivery.lean_sender import LeanSender
 from balancer.delivery.streams import Streams
 from balancer.delivery.webhooks import WebhookDeliverer
 from balancer.engine import Engine
@@ -84,7 +85,8 @@ class Balancer:
         store = await open_store(self.settings.store, clock=self._clock)
         self._stack.push_async_callback(store.close)
         sender, deliverer = self._webhooks(store)
-        self.engine = self._engine(store, deliverer)
+        store.outbox.fresh = deliverer.take
+        self.engine = self._engine(store)
         self._stack.push_async_callback(self.engine.close)
         recovered = await self.engine.recover()
         if recovered:
@@ -109,9 +111,11 @@ class Balancer:
         policy = self.settings.webhook_policy
         sender = WebhookSender(policy, self.settings.webhook_rules, clock=self._clock)
         self._stack.push_async_callback(sender.close)
+        lean = LeanSender(policy, self.settings.webhook_rules, clock=self._clock, other=sender)
+        self._stack.push_async_callback(lean.close)
         deliverer = WebhookDeliverer(
             store.outbox,
-            sender,
+            lean,
             policy,
             clock=self._clock,
             chance=self._chance,
@@ -119,7 +123,7 @@ class Balancer:
         )
         return sender, deliverer
 
-    def _engine(self, store: Store, deliverer: WebhookDeliverer) -> Engine:
+    def _engine(self, store: Store) -> Engine:
         settings = self.settings
         wait_ms = settings.queue_timeout
         return Engine(
@@ -127,7 +131,7 @@ class Balancer:
             sealer=Sealer(settings.lb_auth_key or ""), log=TaskLog(self._ring),
             task_timeout_s=settings.task_timeout / 1000,
             queue_timeout_s=None if wait_ms is None else wait_ms / 1000,
-            max_durable=settings.max_durable, outbox_ready=deliverer.wake,
+            max_durable=settings.max_durable,
         )  # fmt: skip
 
     def _fleet(self, store: Store, port: int) -> Fleet:
@@ -200,10 +204,14 @@ class Balancer:
         action = {"delivered": "webhook.delivered", "postponed": "webhook.postponed"}.get(
             event, "webhook.dead_lettered"
         )
-        self._log.event(
-            action, task_id=row.task_id, webhook_id=row.webhook_id, attempt=row.attempts + 1, reason=error,
-            correlation_id=row.correlation_id,
-        )  # fmt: skip
+        fields: dict[str, object] = {
+            "webhook_id": row.webhook_id, "attempt": row.attempts + 1, "reason": error,
+            "correlation_id": row.correlation_id,
+        }  # fmt: skip
+        if event == "delivered":  # one for every task: as cheap as the lines of tasks
+            self._ring.keep_task(action, row.task_id, fields)
+        else:
+            self._log.event(action, task_id=row.task_id, **fields)
 
 
 async def serve(settings: BalancerSettings) -> int:

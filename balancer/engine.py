@@ -40,6 +40,10 @@ TICK_S = 0.05  # the resolution of every deadline
 LATE_S = 1.0  # a tick this late means that we were suspended or overloaded: windows start anew
 INPUT_RETRY_S = 0.5  # pause before a task whose input could not be read is offered again
 
+# Looking a member of an enumeration up by its name costs as much as a call.
+_SYNC, _STREAM = Mode.SYNC, Mode.STREAM
+_STARTS = (TaskEvent.DISPATCHED, TaskEvent.ADOPTED)
+
 
 class _NoCaller:
     """The sink of a durable task: its pieces have no reader, its end goes to the store."""
@@ -295,7 +299,7 @@ class Engine:
 
     def changed(self, task: LiveTask, event: str, code: str = "") -> None:
         """Record what happened to a task that goes on."""
-        if event in (TaskEvent.DISPATCHED, TaskEvent.ADOPTED):
+        if event in _STARTS:
             self._journal.started(task)
             if task.durable:
                 self._durable.started(task)
@@ -330,11 +334,13 @@ class Engine:
         group = request.group or self._scheduler.only_group(request.function, request.contract)
         if isinstance(group, Failure):
             return group
-        refused = self._scheduler.check(group, request.contract, request.function, durable=durable)
+        lane = (group, request.contract, request.function)
+        if request.mode is _SYNC and not durable:
+            return lane  # the scheduler checks it when it takes the task
+        refused = self._scheduler.check(*lane, durable=durable)
         if refused is not None:
             return refused
-        lane = (group, request.contract, request.function)
-        if request.mode is Mode.STREAM:
+        if request.mode is _STREAM:
             spec = self._scheduler.spec(lane)
             if spec is not None and not spec.streaming:
                 return failure(
@@ -344,14 +350,8 @@ class Engine:
         return lane
 
     def _task(
-        self,
-        lane: LaneKey,
-        request: TaskRequest,
-        sink: Sink,
-        now_s: float,
-        *,
-        durable: bool = False,
-    ) -> LiveTask:
+        self, lane: LaneKey, request: TaskRequest, sink: Sink, now_s: float, *, durable: bool = False
+    ) -> LiveTask:  # fmt: skip
         limit_s = request.deadline_s
         if limit_s is None and not durable:
             limit_s = self._task_timeout_s

@@ -43,13 +43,14 @@ class SequentialIds:
         boot: the prefix; unique per process start in production, chosen in tests.
     """
 
-    __slots__ = ("_count", "boot")
+    __slots__ = ("_count", "_prefix", "boot")
 
     def __init__(self, boot: str) -> None:
         self.boot = BootId(boot)
+        self._prefix = f"{boot}-"
         self._count = 0
 
     def next_id(self) -> str:
         """Return `<boot>-<n>` with the next n."""
-        self._count += 1
-        return f"{self.boot}-{self._count:x}"
+        self._count = count = self._count + 1
+        return f"{self._prefix}{count:x}"

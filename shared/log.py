@@ -20,7 +20,7 @@ import structlog
 from shared.log_ring import LogQuery, LogRing, Subscription, iso, one_line
 from shared.log_writer import BatchWriter, write_to
 from shared.redaction import redacted, redacted_text
-from shared.task_state import TaskEvent
+from shared.task_state import TERMINAL, TaskEvent
 from shared.telemetry import EVENTS, describe
 
 if TYPE_CHECKING:
@@ -104,12 +104,16 @@ class TaskLog:
 
     Args:
         ring: where lines go.
+
+    Attributes:
+        detailed: acceptance and start of each task are noted too; else nobody need tell of them.
     """
 
-    __slots__ = ("_ring",)
+    __slots__ = ("_ring", "detailed")
 
     def __init__(self, ring: LogRing) -> None:
         self._ring = ring
+        self.detailed = not ring.kept.keys().isdisjoint(("task.accepted", "task.started"))
 
     def accepted(self, task_id: str, lane: LaneKey, mode: str, correlation: str = "") -> None:
         """Note that a task was taken."""
@@ -144,14 +148,9 @@ class TaskLog:
         self._line(_ACTION_OF_EVENT[TaskEvent(event)], task_id, lane, correlation, code=code)
 
     def ended(
-        self,
-        task_id: str,
-        lane: LaneKey,
-        status: str,
-        code: str,
-        seconds: float,
-        correlation: str = "",
-    ) -> None:
+        self, task_id: str, lane: LaneKey, status: str, code: str, seconds: float, correlation: str,
+        now_s: float,
+    ) -> None:  # fmt: skip
         """Note how a task ended.
 
         Args:
@@ -161,15 +160,13 @@ class TaskLog:
             code: why, when it did not succeed.
             seconds: from acceptance to the end.
             correlation: its correlation id.
+            now_s: now, on the monotonic clock.
         """
-        action = f"task.{status}"
-        if action in self._ring.kept:  # before the fields are put together: this is the hot path
-            group, contract, function = lane
-            fields: dict[str, object] = {
-                "function": function, "group": group, "contract": contract,
-                "correlation_id": correlation, "code": code, "seconds": seconds,
-            }  # fmt: skip
-            self._ring.keep_task(action, task_id, fields)
+        group, contract, function = lane
+        self._ring.note_task(
+            _ACTION_OF_END[status], task_id, _END_FIELDS,
+            (function, group, contract, correlation, code, seconds), now_s,
+        )  # fmt: skip
 
     def _line(
         self, action: str, task_id: str, lane: LaneKey, correlation: str, **fields: object
@@ -183,6 +180,8 @@ class TaskLog:
         )  # fmt: skip
 
 
+_END_FIELDS = ("function", "group", "contract", "correlation_id", "code", "seconds")
+_ACTION_OF_END: dict[str, str] = {status: f"task.{status}" for status in TERMINAL}
 _ACTION_OF_EVENT = {
     TaskEvent.DUE: "task.due",
     TaskEvent.DISPATCHED: "task.started",

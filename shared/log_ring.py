@@ -1,14 +1,14 @@
 """The last lines of a process's log, for `GET /logs`: a ring that costs little until it is read.
 
-A line of Andera's form is `[ISO] [LEVEL] [PREFIX] text`. What happens to tasks is kept as fields and
-becomes text when somebody reads it. Followers have a bounded queue each; one that is too slow loses
+A line of Andera's form is `[ISO] [LEVEL] [PREFIX] text`. What happens to tasks is kept as values and
+becomes an entry, and then text, when somebody reads it. Followers have a bounded queue each; one that is too slow loses
 lines and is told how many.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from shared.errors import Failure, failure
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 MAX_FOLLOWERS = 32  # each costs every line a call
 MAX_UNREAD = 1000  # lines that a follower may be behind
+ANCHOR_S = 1.0  # so soon do the times of noted lines follow when somebody sets the wall clock
+
+Anchor = tuple[datetime, float]  # the wall clock and the monotonic one at the same moment
+# (anchor, monotonic time, action, (level, prefix), task id, names of the fields, their values)
+Note = tuple[
+    Anchor, float, str, tuple[str, str], str, tuple[str, ...], tuple[object, ...]
+]  # an entry to be: on the hot path an object and a dict cost more than all the rest
 
 
 class Entry:
@@ -121,7 +128,15 @@ class LogQuery(NamedTuple):
 
 
 class Writer(Protocol):
-    """Takes the entries of tasks that are to be written to the stream, sooner or later."""
+    """Takes the entries of tasks that are to be written to the stream, sooner or later.
+
+    Attributes:
+        room: entries that it takes now; while there is none they need not be made.
+        skipped: entries that were not; whoever does not make one adds 1.
+    """
+
+    room: int
+    skipped: int
 
     def offer(self, entry: Entry) -> None:
         """Take one; must not block."""
@@ -182,13 +197,14 @@ class LogRing:
     def __init__(self, clock: Clock, *, max_lines: int = 1000, level: str = "info") -> None:
         self.writer: Writer | None = None
         self._clock = clock
-        self._entries: deque[Entry] = deque(maxlen=max_lines)
+        self._entries: deque[Entry | Note] = deque(maxlen=max_lines)
         self.kept = {
             action: (row.level, action[: action.index(".")].upper())
             for action, row in EVENTS.items()
             if LEVELS[row.level] >= LEVELS[level]
         }
         self._followers: list[Subscription] = []
+        self._anchor: Anchor = (datetime.min.replace(tzinfo=UTC), float("-inf"))
 
     def task_line(self, action: str, task_id: str = "", /, **fields: object) -> None:
         """Keep what happened to a task; it becomes text when somebody reads it.
@@ -206,10 +222,33 @@ class LogRing:
         if kept is None:
             return
         level, prefix = kept
-        entry = Entry(self._clock.utc_now(), level, prefix, task_id, action, fields, None)
-        self._keep(entry)
-        if self.writer is not None:
-            self.writer.offer(entry)
+        self._keep_task(Entry(self._clock.utc_now(), level, prefix, task_id, action, fields, None))
+
+    def note_task(
+        self, action: str, task_id: str, names: tuple[str, ...], values: tuple[object, ...], now_s: float
+    ) -> None:  # fmt: skip
+        """Do the same at the least cost, for what happens to every task.
+
+        Args:
+            action: of the catalogue.
+            task_id: the task.
+            names: of the fields.
+            values: theirs, in the same order; nobody changes them afterwards.
+            now_s: now, on the monotonic clock.
+        """
+        kept = self.kept.get(action)
+        if kept is None:
+            return
+        if now_s - self._anchor[1] > ANCHOR_S:
+            self._anchor = (self._clock.utc_now(), now_s)
+        note = (self._anchor, now_s, action, kept, task_id, names, values)
+        writer = self.writer
+        if self._followers or (writer is not None and writer.room):
+            self._keep_task(_entry(note))
+            return
+        self._entries.append(note)
+        if writer is not None:
+            writer.skipped += 1
 
     def add(
         self, level: str, prefix: str, text: str, *, task_id: str = "", action: str = ""
@@ -221,7 +260,10 @@ class LogRing:
     def lines(self, query: LogQuery | None = None) -> list[str]:
         """Return the lines that are wanted, oldest first."""
         wanted = query or LogQuery()
-        found = [entry for entry in self._entries if wanted.matches(entry)]
+        entries = (
+            each if isinstance(each, Entry) else _entry(each) for each in tuple(self._entries)
+        )
+        found = [entry for entry in entries if wanted.matches(entry)]
         if wanted.limit is not None:
             found = found[-wanted.limit :]
         return [entry.line for entry in found]
@@ -246,10 +288,21 @@ class LogRing:
         if follower in self._followers:
             self._followers.remove(follower)
 
+    def _keep_task(self, entry: Entry) -> None:
+        self._keep(entry)
+        if self.writer is not None:
+            self.writer.offer(entry)
+
     def _keep(self, entry: Entry) -> None:
         self._entries.append(entry)
         for follower in self._followers:
             follower.offer(entry)
+
+
+def _entry(note: Note) -> Entry:
+    (wall, mono_s), now_s, action, (level, prefix), task_id, names, values = note
+    at = wall + timedelta(seconds=now_s - mono_s)
+    return Entry(at, level, prefix, task_id, action, dict(zip(names, values, strict=True)), None)
 
 
 def iso(at: datetime) -> str:

@@ -7,9 +7,11 @@ by their single owner; records that outlive a call are frozen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from shared.task_state import TaskStatus
 
@@ -56,8 +58,11 @@ class WebhookTarget:
     envelope: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
-class TaskRequest:
+_SYNC = Mode.SYNC
+_SUCCEEDED = TaskStatus.SUCCEEDED
+
+
+class TaskRequest(msgspec.Struct, kw_only=True, gc=False):
     """One request to run one function once, checked by the edge codec.
 
     Attributes:
@@ -82,15 +87,24 @@ class TaskRequest:
     group: str = ""
     input: bytes = b"{}"
     priority: float = 1
-    mode: Mode = Mode.SYNC
+    mode: Mode = _SYNC
     webhook: WebhookTarget | None = None
     timeout_s: float | None = None
     deadline_s: float | None = None
     max_attempts: int | None = None
     metadata: bytes | None = None
     correlation_id: str = ""
-    worker_key: str | None = field(default=None, repr=False)
+    worker_key: str | None = None
     origin: Origin = Origin.API
+
+    def __repr__(self) -> str:
+        """Show everything but the key."""
+        shown = (
+            f"{name}={getattr(self, name)!r}"
+            for name in self.__struct_fields__
+            if name != "worker_key"
+        )
+        return f"TaskRequest({', '.join(shown)})"
 
 
 class PieceKind(StrEnum):
@@ -138,7 +152,7 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Tell whether the function returned."""
-        return self.status is TaskStatus.SUCCEEDED
+        return self.status is _SUCCEEDED
 
 
 class Sink(Protocol):

@@ -86,7 +86,9 @@ class Attempt(Execution):
         correlation_id: str = "",
         number: int = 0,
     ) -> None:
-        super().__init__(token, task_id, definition.name, attempt, durable, timeout_s, deadline_s)
+        Execution.__init__(  # by name: `super()` would cost every attempt an object more
+            self, token, task_id, definition.name, attempt, durable, timeout_s, deadline_s
+        )
         self.definition = definition
         self.owner = owner
         self.run: Run | None = None

@@ -199,7 +199,7 @@ class DirectTasks:
         )
         task.token = token
         self._by_token[token] = task
-        engine.admit(attempt, engine.gate.own)
+        engine.admit(attempt, engine.gate.own, engine.clock.monotonic())
         engine.begin(attempt, request.input)
 
     def _resolve(self, task: DirectTask, outcome: Outcome) -> None:

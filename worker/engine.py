@@ -73,10 +73,6 @@ class Part(Protocol):
         """Look at the time."""
         ...
 
-    def changed(self) -> None:
-        """Note that slots changed."""
-        ...
-
     def idle(self) -> bool:
         """Tell whether nothing waits to be sent."""
         ...
@@ -97,6 +93,10 @@ class WorkerEngine:
         ids: makes tokens of direct attempts.
         chance: jitter of retries.
         journal: writes the log lines of attempts; by default nobody does.
+
+    Attributes:
+        function: returns a function by its name; None when it is not hosted.
+        attempt: returns the attempt of a token while it holds a slot; None when there is none.
     """
 
     def __init__(
@@ -117,10 +117,12 @@ class WorkerEngine:
         self.journal = journal or Journal()
         self.direct = DirectTasks(self, chance)
         self.closing = False
-        self._registry = registry
         self._specs = {spec.name: spec for spec in registry.specs()}
         self._runner = runner
         self._executions: Executions[Attempt] = Executions()
+        # Asked for every attempt, so without a method between them and who answers.
+        self.function: Callable[[str], Function[..., object] | None] = registry.get
+        self.attempt: Callable[[str], Attempt | None] = self._executions.get
         self._parts: list[Part] = []
         self._hooks: tuple[Callable[[], None], ...] = ()  # replaced, because a hook may leave
         self._on_exhausted: Callable[[], None] | None = None
@@ -255,10 +257,6 @@ class WorkerEngine:
         """Let a part live by the engine's timer."""
         self._parts.append(part)
 
-    def function(self, name: str) -> Function[..., object] | None:
-        """Return a function that is hosted."""
-        return self._registry.get(name)
-
     def timeout_of(self, function: Function[..., object], asked_s: float | None) -> float:
         """Return the limit of one run: the task's own, else the function's, else the default."""
         if asked_s is not None:
@@ -266,17 +264,13 @@ class WorkerEngine:
         config = function.config
         return self.settings.default_timeout_s if config.timeout_s is None else config.timeout_s
 
-    def attempt(self, token: str) -> Attempt | None:
-        """Return the attempt of a token while it holds a slot."""
-        return self._executions.get(token)
-
     def attempts(self) -> list[Attempt]:
         """Return all attempts that hold a slot, oldest first."""
         return list(self._executions)
 
-    def admit(self, attempt: Attempt, claimant: Claimant) -> None:
+    def admit(self, attempt: Attempt, claimant: Claimant, now_s: float) -> None:
         """Give an attempt a slot that the gate has for its claimant; `begin` must follow, or `stop`."""
-        self.gate.take(claimant, self.clock.monotonic())
+        self.gate.take(claimant, now_s)
         self._executions.add(attempt)
         self.counters.began += 1
         self._tell()
@@ -321,14 +315,15 @@ class WorkerEngine:
 
     def ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Note that the code of an attempt has ended: its slot is free."""
-        if attempt.outcome is None and attempt.channel is not None:
+        if attempt.channel is not None and attempt.outcome is None:
             attempt.channel.finish()
         now_s = self.clock.monotonic()
-        stuck = attempt.phase is Phase.STUCK
+        stuck = self.gate.stuck > 0 and attempt.phase is Phase.STUCK
         if attempt.end(outcome):
             self._decided(attempt, outcome, now_s)
         else:
             self.counters.late += 1
+        attempt.run = attempt.channel = None  # they refer to it: only the collector could free them
         self._executions.remove(attempt)
         self.gate.release(now_s, stuck=stuck)
         self.changed()
@@ -353,7 +348,7 @@ class WorkerEngine:
         if attempt.started_s is not None:
             attempt.seconds = now_s - attempt.started_s
         self.counters.function(attempt.function).count(outcome, attempt.seconds)
-        self.journal.decided(attempt, outcome)
+        self.journal.decided(attempt, outcome, now_s)
         attempt.owner.decided(attempt, outcome)
 
     def _stuck(self, attempt: Attempt) -> None:
@@ -372,8 +367,6 @@ class WorkerEngine:
                 self._on_exhausted()
 
     def _tell(self) -> None:
-        for part in self._parts:
-            part.changed()
         for hook in self._hooks:
             hook()
 

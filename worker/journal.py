@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 MAX_SHOWN = 2000  # bytes of an input or a result in a line
 
 _ACTIONS = {status: f"task.{status}" for status in TaskStatus}
+_FIELDS = ("function", "seconds", "attempt", "correlation_id")
+_RESULT_FIELDS = (*_FIELDS, "result")
+_CODE_FIELDS = (*_FIELDS, "code")
+_FAILED_FIELDS = (*_FIELDS, "code", "error")
 
 _log = Log("task")
 
@@ -51,25 +55,25 @@ class Journal:
                 correlation_id=attempt.correlation_id,
             )
 
-    def decided(self, attempt: Attempt, outcome: Outcome) -> None:
+    def decided(self, attempt: Attempt, outcome: Outcome, now_s: float) -> None:
         """Note how an attempt was decided."""
         ring = self._ring
         action = _ACTIONS[outcome.status]
         if ring is None or action not in ring.kept:
             return
-        fields: dict[str, object] = {
-            "function": attempt.function,
-            "seconds": attempt.seconds,
-            "attempt": attempt.attempt,
-            "correlation_id": attempt.correlation_id,
-        }
-        if outcome.failure is not None:
-            fields["code"] = outcome.failure.code
-            if outcome.failure.code != "invalid_params":  # its text may quote the input
-                fields["error"] = outcome.failure.message
+        names = _FIELDS
+        values: tuple[object, ...] = (
+            attempt.function, attempt.seconds, attempt.attempt, attempt.correlation_id,
+        )  # fmt: skip
+        failed = outcome.failure
+        if failed is not None:
+            if failed.code == "invalid_params":  # its text may quote the input
+                names, values = _CODE_FIELDS, (*values, failed.code)
+            else:
+                names, values = _FAILED_FIELDS, (*values, failed.code, failed.message)
         elif outcome.result is not None and attempt.definition.config.log_result:
-            fields["result"] = _shown(outcome.result)
-        ring.keep_task(action, attempt.task_id, fields)
+            names, values = _RESULT_FIELDS, (*values, _shown(outcome.result))
+        ring.note_task(action, attempt.task_id, names, values, now_s)
 
 
 def _write_input(attempt: Attempt, raw: bytes) -> None:
@@ -83,5 +87,6 @@ def _write_input(attempt: Attempt, raw: bytes) -> None:
 
 
 def _shown(text: bytes) -> str:
-    shown = text[:MAX_SHOWN].decode("utf-8", "replace")
-    return shown if len(text) <= MAX_SHOWN else f"{shown}… ({len(text)} bytes)"
+    if len(text) <= MAX_SHOWN:
+        return text.decode("utf-8", "replace")
+    return f"{text[:MAX_SHOWN].decode('utf-8', 'replace')}… ({len(text)} bytes)"

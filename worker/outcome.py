@@ -23,6 +23,8 @@ MAX_RESULT_BYTES = 64 * 1024 * 1024  # what a link carries as one body
 MAX_PIECE_BYTES = 16 * 1024 * 1024  # longer streams are made of more pieces
 MAX_MESSAGE_CHARS = 4096  # of an exception's text; some carry whole documents
 
+_SUCCEEDED = TaskStatus.SUCCEEDED  # to look it up in its class costs as much as a call
+
 _log = Log("function")
 
 
@@ -47,7 +49,7 @@ def returned(value: object) -> Outcome:
         return _failed(f"The return value has no JSON form: {error}", type(error).__name__)
     if len(result) > MAX_RESULT_BYTES:
         return Outcome(TaskStatus.FAILED, failure=failure("result_too_large"))
-    return Outcome(TaskStatus.SUCCEEDED, result)
+    return Outcome(_SUCCEEDED, result)
 
 
 def raised(error: BaseException, function: str, task_id: str) -> Outcome:

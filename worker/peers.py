@@ -41,6 +41,7 @@ FORGET_S = 120.0
 FACTS_INTERVAL_S = 5.0  # how old the load of the machine may get at a balancer
 
 _STATUSES = {status: status.value for status in TaskStatus}  # `.value` is a call each time
+_CANCELLED = TaskStatus.CANCELLED  # to look it up in its class costs nearly as much
 
 _log = Log("worker")
 
@@ -93,7 +94,7 @@ class Peer:
     def decided(self, attempt: Attempt, outcome: Outcome) -> None:
         """Offer the outcome, and keep it until it is acknowledged; a cancelled one nobody waits for."""
         finished = _finished(attempt, outcome)
-        if outcome.status is not TaskStatus.CANCELLED:
+        if outcome.status is not _CANCELLED:
             pieces = attempt.channel.window.kept() if attempt.streams and attempt.channel else ()
             entry = Entry(
                 finished, outcome.result, self.id, attempt.durable, attempt.attempt,
@@ -163,13 +164,6 @@ class Peers:
             self._facts_s = now_s
             self.tell_facts()
 
-    def changed(self) -> None:
-        """Have every link report."""
-        for peer in self._peers.values():
-            session = peer.session
-            if session is not None:
-                session.link.touch()
-
     def idle(self) -> bool:
         """Tell whether no result waits that a balancer which is linked could take.
 
@@ -225,14 +219,16 @@ class Peers:
 
     def acknowledge(self, tokens: list[str]) -> None:
         """Forget results that are in safe hands."""
+        acknowledge = self.outbox.acknowledge
         for token in tokens:
-            self.outbox.acknowledge(token)
+            acknowledge(token)
         self.weigh_outbox()
 
     def weigh_outbox(self) -> None:
         """Give links no slots while the outbox is full."""
-        if self.outbox.full != self._full:
-            self._full = self.outbox.full
+        full = self.outbox.full
+        if full != self._full:
+            self._full = full
             self.engine.gate.set_full_outbox(self._full, self.engine.clock.monotonic())
             self.engine.changed()
 
@@ -324,9 +320,10 @@ def _entry(peer: Peer, attempt: Attempt, outcome: Outcome) -> Entry:
 def _finished(attempt: Attempt, outcome: Outcome) -> Finished:
     """Return the message of an outcome, in the form in which a link sends it unless it is large."""
     found = outcome.failure
-    status = _STATUSES[outcome.status]
-    finished = Finished(attempt.token, attempt.task_id, status, outcome.result)
-    finished.duration = attempt.seconds
+    finished = Finished(
+        attempt.token, attempt.task_id, _STATUSES[outcome.status], outcome.result,
+        duration=attempt.seconds,
+    )  # fmt: skip
     if found is not None:
         finished.code = found.code
         finished.message = found.message

@@ -15,7 +15,7 @@ from worker.core.slot_gate import Claimant
 from worker.peers import Peer, Peers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from shared.protocol.messages import Dispatch, Hello
     from shared.protocol.worker_link import WorkerLink
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from worker.authoring.task_function import Function
 
 STALL_WINDOW_S = 30.0  # a link that stays silent so long has lost its other end
+
+_STREAM = Mode.STREAM  # to look it up in its class costs as much as a call
 
 _log = Log("worker")
 
@@ -47,6 +49,7 @@ class LinkSession:
         self._demand: tuple[int, float] = (0, 1)
         self._silent_since_s: float | None = None
         self._lost = True
+        self._stop_reports: Callable[[], None] | None = None
 
     @property
     def balancer_id(self) -> str:
@@ -71,24 +74,27 @@ class LinkSession:
             self._resend(entry.finished.token, entry.pieces)
             self.link.finished(entry.finished, entry.result)
         self._lost = False
+        self._stop_reports = self._engine.on_change(self.link.touch)
         _log.event("link.connected", peer=peer.id, running=len(running), results=len(waiting))
         return self._peers.welcome(self.report(), running, waiting)
 
     def reserve(self, dispatch: Dispatch) -> Failure | str | None:
         """Take a slot for a dispatch, or refuse it at once: nothing from a link ever queues here."""
-        function = self._engine.function(dispatch.function)
+        engine = self._engine
+        function = engine.function(dispatch.function)
         if function is None:
             text = f"Function '{dispatch.function}' not found"
             return self._refuse(failure("function_not_found", text))
-        if dispatch.mode == Mode.STREAM and not function.config.streaming:
+        if dispatch.mode == _STREAM and not function.config.streaming:
             text = f"Function '{dispatch.function}' does not support streaming"
             return self._refuse(failure("streaming_not_supported", text))
-        if self._engine.attempt(dispatch.token) is not None:
+        if engine.attempt(dispatch.token) is not None:
             return self._refuse(failure("superseded", "This attempt is running here already"))
-        code = self._engine.gate.refusal(self._claimant)
+        code = engine.gate.refusal(self._claimant)
         if code is not None:
             return self._refuse(failure(code))
-        self._engine.admit(self._attempt(dispatch, function), self._claimant)
+        now_s = engine.clock.monotonic()
+        engine.admit(self._attempt(dispatch, function, now_s), self._claimant, now_s)
         return None
 
     def dispatch(self, dispatch: Dispatch, input: bytes) -> None:
@@ -161,6 +167,8 @@ class LinkSession:
         if self._lost:
             return
         self._lost = True
+        if self._stop_reports is not None:
+            self._stop_reports()
         if self._peer is not None:
             _log.event("link.lost", peer=self._peer.id, reason=reason)
             self._peers.gone(self._peer, self)
@@ -188,14 +196,17 @@ class LinkSession:
         self._engine.counters.refuse(refusal.code)
         return refusal
 
-    def _attempt(self, dispatch: Dispatch, function: Function[..., object]) -> Attempt:
+    def _attempt(
+        self, dispatch: Dispatch, function: Function[..., object], now_s: float
+    ) -> Attempt:
         assert self._peer is not None, "the machine dispatches nothing before Hello"
-        engine, remaining_s = self._engine, dispatch.remaining
-        deadline_s = None if remaining_s is None else engine.clock.monotonic() + remaining_s
+        remaining_s = dispatch.remaining
         return Attempt(
             Token(dispatch.token), TaskId(dispatch.task_id), function, self._peer,
-            dispatch.attempt, dispatch.durable, engine.timeout_of(function, dispatch.timeout),
-            deadline_s, dispatch.mode == Mode.STREAM, dispatch.credit, dispatch.metadata,
+            dispatch.attempt, dispatch.durable,
+            self._engine.timeout_of(function, dispatch.timeout),
+            None if remaining_s is None else now_s + remaining_s,
+            dispatch.mode == _STREAM, dispatch.credit, dispatch.metadata,
             dispatch.correlation_id, dispatch.n,
         )  # fmt: skip
 

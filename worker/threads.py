@@ -72,6 +72,7 @@ class ThreadPool:
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
             job()
+            del job  # an idle thread keeps nothing of what it ran
             with self._lock:
                 if self._closed:
                     return

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from shared.edge.headers import EdgeHeaders
     from shared.task import Sink
 
+_SYNC = Mode.SYNC
+
 
 class FastDesk:
     """Takes sync and durable tasks; streams are left to the other shell.
@@ -49,7 +51,7 @@ class FastDesk:
         task.correlation_id = correlation_id
         if is_durable(task.mode, headers):
             return self._acceptance.answer(task, headers)
-        if task.mode is not Mode.SYNC:
+        if task.mode is not _SYNC:
             return None
         live = self._engine.submit(task, sink)
         return live if isinstance(live, Failure) else live.id

@@ -36,6 +36,7 @@ LOSSES = frozenset({"worker_lost", "shutting_down"})
 
 _SUCCEEDED = TaskStatus.SUCCEEDED
 _RUNNING = TaskStatus.RUNNING
+_HAS_SUCCEEDED = TaskEvent.SUCCEEDED
 
 
 class Attempts:
@@ -89,7 +90,7 @@ class Attempts:
         worker.ledger.ended()
         if outcome.status is _SUCCEEDED:
             task.attempts += 1
-            self._resolve(task, TaskEvent.SUCCEEDED, outcome)
+            self._resolve(task, _HAS_SUCCEEDED, outcome)
         else:
             self._ended_badly(task, outcome, now_s)
         return True

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from shared.task import AttemptRecord, Sink, TaskRequest
     from shared.task_state import TaskEvent
 
+_QUEUED = TaskStatus.QUEUED
+
 
 class LiveTask:
     """One task between its acceptance and its end.
@@ -90,7 +92,7 @@ class LiveTask:
         self.deadline_s = deadline_s
         self.queue_deadline_s = queue_deadline_s
         self.seq = 0
-        self.status = TaskStatus.QUEUED
+        self.status = _QUEUED
         self.token: Token | None = None
         self.worker: WorkerId | None = None
         self.started_s: float | None = None
@@ -102,7 +104,8 @@ class LiveTask:
         self.flow: StreamFlow | None = None
         self.due_s: float | None = None
         self.history: list[AttemptRecord] | None = None
-        self.size = len(request.input) + len(request.metadata or b"")
+        metadata = request.metadata
+        self.size = len(request.input) + (0 if metadata is None else len(metadata))
 
     def apply(self, event: TaskEvent) -> None:
         """Move to the state that the table gives for this event."""

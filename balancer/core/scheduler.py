@@ -127,6 +127,7 @@ class Scheduler:
             if unknown is not None and not task.durable:
                 return unknown  # a durable task is committed already: it waits
             lane = self._directory.lane(task.lane)
+        task.lane = lane.key  # one for all, because finished tasks are kept
         return self._take(task, lane, now_s)
 
     def restore(self, task: LiveTask, now_s: float) -> None:

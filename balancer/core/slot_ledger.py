@@ -81,7 +81,8 @@ class SlotLedger:
     def take(self) -> None:
         """Reserve a slot for a dispatch that gets the next number now."""
         self._sent += 1
-        self._count()
+        if self.free:  # what `_count` finds too, on the way of every task
+            self.free -= 1
 
     def untake(self) -> None:
         """Undo the last `take` of a dispatch that could not be sent, so has no number."""

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from balancer.core.live_task import LiveTask
 from balancer.delivery.outbox import outbox_row
@@ -43,7 +44,7 @@ RECOVER_PAGE = 1000
 class _Ending:
     """A result on its way into the store."""
 
-    __slots__ = ("attempt", "committed", "finished_at", "outcome", "task", "waiters")
+    __slots__ = ("attempt", "committed", "finished_at", "outcome", "row", "task", "waiters")
 
     def __init__(
         self, task: LiveTask, outcome: Outcome, attempt: AttemptRecord | None, finished_at: datetime,
@@ -51,6 +52,7 @@ class _Ending:
     ) -> None:  # fmt: skip
         self.task = task
         self.outcome = outcome
+        self.row = outbox_row(task, outcome, finished_at)
         self.attempt = attempt
         self.finished_at = finished_at
         self.committed = committed
@@ -187,7 +189,6 @@ class DurableTasks:
 
     def _commit(self, ending: _Ending) -> None:
         task = ending.task
-        row = outbox_row(task, ending.outcome, ending.finished_at)
 
         def done(error: Unavailable | None) -> None:
             if error is None:
@@ -197,7 +198,7 @@ class DurableTasks:
                 self._try_again(ending)
 
         self._store.tasks.finish(
-            task.id, ending.outcome, ending.attempt, ending.finished_at, row, done
+            task.id, ending.outcome, ending.attempt, ending.finished_at, ending.row, done
         )
 
     def _committed(self, ending: _Ending) -> None:
@@ -207,6 +208,8 @@ class DurableTasks:
         if ending.task.token is not None:
             self._tokens.discard(ending.task.token)
         ending.committed()
+        if ending.row is not None:
+            self._store.outbox.fresh(ending.row)
         for waiter in ending.waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -231,7 +234,7 @@ class DurableTasks:
         deadline = None if task.deadline_s is None else self._wall.at(task.deadline_s)
         return StoredTask(
             task_id=task.id,
-            request=replace(
+            request=structs.replace(
                 task.request,
                 group=task.lane[0],
                 worker_key=self._sealer.seal(task.request.worker_key),
@@ -244,7 +247,8 @@ class DurableTasks:
 
     def _revived(self, stored: StoredTask, now_s: float, sink: Sink) -> LiveTask:
         assert stored.record.status not in TERMINAL
-        request = replace(stored.request, worker_key=self._sealer.open(stored.request.worker_key))
+        key = self._sealer.open(stored.request.worker_key)
+        request = structs.replace(stored.request, worker_key=key)
         lane = (request.group, request.contract, request.function)
 
         def mono(at: datetime) -> float:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from shared.log import TaskLog
     from shared.task import AttemptRecord, Outcome
 
+_SYNC = Mode.SYNC
+
 
 class Journal:
     """Keeps count and memory for the engine.
@@ -46,9 +48,10 @@ class Journal:
         """Note a task that was taken."""
         request = task.request
         # By identity: looking a member up by value costs more than all the rest here.
-        mode = "webhook" if task.durable else "sync" if request.mode is Mode.SYNC else "stream"
+        mode = "webhook" if task.durable else "sync" if request.mode is _SYNC else "stream"
         self.counters.accepted[mode] += 1
-        self._log.accepted(task.id, task.lane, request.mode, request.correlation_id)
+        if self._log.detailed:
+            self._log.accepted(task.id, task.lane, request.mode, request.correlation_id)
 
     def rejected(self, why: Failure, correlation_id: str) -> Failure:
         """Note a task that was not taken; returns the reason."""
@@ -58,7 +61,9 @@ class Journal:
 
     def started(self, task: LiveTask) -> None:
         """Note an attempt that begins."""
-        self._log.started(task.id, task.lane, task.worker, task.number, task.request.correlation_id)
+        if self._log.detailed:
+            correlation = task.request.correlation_id
+            self._log.started(task.id, task.lane, task.worker, task.number, correlation)
 
     def changed(self, task: LiveTask, event: str, code: str, now_s: float) -> AttemptRecord | None:
         """Note what happened to a task that goes on; returns the attempt that ended with it."""
@@ -86,7 +91,7 @@ class Journal:
             counters.run_s += now_s - task.started_s
         self._log.ended(
             task.id, task.lane, outcome.status, code, now_s - task.created_s,
-            task.request.correlation_id,
+            task.request.correlation_id, now_s,
         )  # fmt: skip
 
     def store_failed(self, task: LiveTask, error: Exception) -> None:

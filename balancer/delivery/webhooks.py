@@ -1,34 +1,42 @@
 """Delivers the outbox: webhooks whose rows were committed together with the end of their task.
 
-The store is the only memory that counts. A row is read when it is due and a try is free for its host,
-tried once, and its new state is committed before it can be read again; whatever happens in between, a
-restart included, the row is tried again under the same `webhook-id` (at least once). Tries are limited
-overall and per host, and a host at its limit does not stand in the way of others.
+The store is the only memory that counts. A row comes from the store as soon as it is committed
+(`take`), or is read from it: what an earlier process left, what is due for another try, what did not
+fit into the memory. It is tried, and its new state is committed before it can be read again; whatever
+happens in between, a restart included, the row is tried again under the same `webhook-id` (at least
+once). Tries are limited overall and per host, and a host at its limit does not stand in the way of
+others.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from balancer.delivery.host_queues import HostQueues
 from shared.client.webhook_sender import Delivered, Failed, Refused, Sent
 from shared.errors import Unavailable
 from shared.retry import RetryDecision
-from shared.webhooks import WebhookPolicy, failure_text, host_of, next_try
+from shared.webhooks import WebhookPolicy, failure_text, next_try
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from balancer.store.ports import Done, OutboxRow, OutboxStore
+    from balancer.delivery.host_queues import Host
+    from balancer.store.ports import OutboxRow, OutboxStore
     from shared.clock import Chance, Clock
 
 MAX_TRIES_AT_ONCE = 64  # sockets and tasks; receivers answer in well under a second
 MAX_TRIES_A_HOST = 8  # enough to be quick, too few to knock a receiver over
+MAX_WAITING = 4096  # rows in memory; the others wait in the store
+MAX_WAITING_A_HOST = 512  # a receiver that hangs must not have all of them
+MAX_WAITING_BYTES = 32 * 1024**2
+MAX_SETTLING = 4096  # new states on their way into the store; past it no try begins
+PAGE = 256  # rows read at once
 STORE_RETRY_S = 1.0  # after the store said that it is out
 LONGEST_SLEEP_S = 60.0  # the wall clock may be set while we wait for a moment on it
 STOP_GRACE_S = 5.0  # tries under way may end; one that does not is made again after the restart
@@ -98,12 +106,16 @@ class WebhookDeliverer:
         self._limit = limit
         self._host_limit = host_limit
         self._observe = observe
-        self._tries: dict[
-            str, asyncio.Task[None]
-        ] = {}  # by webhook id, until its state is committed
-        self._hosts: dict[str, int] = {}  # tries under way
-        self._held: dict[str, deque[OutboxRow]] = {}  # read, but their host is at its limit
+        self._queues = HostQueues(host_limit)
+        self._known: set[str] = set()  # webhook ids: waiting, tried or settling
+        self._settling = 0
+        self._gone: set[str] | None = None  # while the store is read: settled meanwhile
+        self._trying: set[asyncio.Task[None]] = set()
+        # Rows may be due in the store that are not known here. Until it has been read they all come
+        # from there, in their order: a new one must not overtake them for ever.
+        self._behind = True
         self._woken = asyncio.Event()
+        self._ended = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._failed = False
         self.counts = {DELIVERED: 0, POSTPONED: 0, DEAD: 0}
@@ -111,7 +123,17 @@ class WebhookDeliverer:
     @property
     def under_way(self) -> int:
         """Return the number of tries that are being made or recorded."""
-        return len(self._tries)
+        return self._queues.trying + self._settling
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of webhooks in memory that wait for a try."""
+        return self._queues.waiting
+
+    @property
+    def caught_up(self) -> bool:
+        """Tell whether the store holds nothing due that is not here: new rows are taken at once."""
+        return not self._behind
 
     def start(self) -> None:
         """Begin; what an earlier process left due is tried at once."""
@@ -119,8 +141,22 @@ class WebhookDeliverer:
             self._run(), name="webhook-deliverer"
         )
 
+    def take(self, row: OutboxRow) -> None:
+        """Deliver a row that was committed just now; past the bounds it is read from the store later."""
+        queues = self._queues
+        if (
+            self._behind
+            or queues.waiting >= MAX_WAITING
+            or queues.waiting_bytes + len(row.body) > MAX_WAITING_BYTES
+            or queues.waiting_for(row.host) >= MAX_WAITING_A_HOST
+        ):
+            self._behind = True
+            self._woken.set()
+        else:
+            self._add(row)
+
     def wake(self) -> None:
-        """Look again now: a row was committed."""
+        """Look into the store now."""
         self._woken.set()
 
     async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
@@ -133,13 +169,19 @@ class WebhookDeliverer:
         self._running.cancel()
         await asyncio.wait([self._running])
         self._running = None
-        self._held.clear()
-        if self._tries:
-            await asyncio.wait(self._tries.values(), timeout=grace_s)
-        left = list(self._tries.values())
+        self._behind = True  # what is committed from now on is for the next process
+        self._known.difference_update(row.webhook_id for row in self._queues.clear())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while self.under_way:
+                    self._ended.clear()
+                    await self._ended.wait()
+        left = list(self._trying)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+    # ---- rows from the store
 
     async def _run(self) -> None:
         while True:
@@ -150,24 +192,36 @@ class WebhookDeliverer:
             try:
                 wait_s = await self._round()
             except Unavailable:
+                self._behind = True
                 wait_s = STORE_RETRY_S
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._woken.wait()
 
     async def _round(self) -> float:
-        """Begin all tries that can begin; return how long nothing else is due."""
-        self._begin_held()
-        while free := self._limit - len(self._tries):
+        """Take every row that is due and has room; return how long nothing else is due."""
+        while room := min(PAGE, MAX_WAITING - self._queues.waiting):
             now = self._clock.utc_now()
-            rows = await self._outbox.due(
-                now, free, skip=list(self._tries), busy_hosts=self._busy_hosts()
-            )
+            busy = self._queues.waiting_hosts()
+            rows, gone = await self._read(now, room, busy)
             for row in rows:
-                self._begin(row)
+                if row.webhook_id not in gone:
+                    self._add(row)
             if not rows:
+                self._behind = bool(busy) or self._woken.is_set()
                 return await self._quiet_s(now)
-        return LONGEST_SLEEP_S  # every try is taken; the end of one wakes us
+        self._behind = True
+        return LONGEST_SLEEP_S  # there is no room; a queue that has run dry wakes us
+
+    async def _read(
+        self, now: datetime, room: int, busy: list[str]
+    ) -> tuple[Sequence[OutboxRow], set[str]]:
+        """Return rows, and the ids of those that were settled meanwhile: the rows may be older."""
+        gone = self._gone = set[str]()
+        try:
+            return await self._outbox.due(now, room, skip=list(self._known), busy_hosts=busy), gone
+        finally:
+            self._gone = None
 
     async def _quiet_s(self, now: datetime) -> float:
         following = await self._outbox.next_due(now)
@@ -175,75 +229,93 @@ class WebhookDeliverer:
             return LONGEST_SLEEP_S
         return min(max((following - now).total_seconds(), 0.0), LONGEST_SLEEP_S)
 
-    def _busy_hosts(self) -> list[str]:
-        at_limit = [host for host, count in self._hosts.items() if count >= self._host_limit]
-        return list({*at_limit, *self._held})
+    # ---- tries
 
-    def _begin_held(self) -> None:
-        for host, rows in list(self._held.items()):
-            while rows and self._has_room(host):
-                self._begin(rows.popleft())
-            if not rows:
-                del self._held[host]
+    def _add(self, row: OutboxRow) -> None:
+        if row.webhook_id not in self._known:
+            self._known.add(row.webhook_id)
+            self._queues.add(row)
+            self._begin()
 
-    def _has_room(self, host: str) -> bool:
-        return len(self._tries) < self._limit and self._hosts.get(host, 0) < self._host_limit
+    def _begin(self) -> None:
+        """Begin the tries that can begin."""
+        while len(self._trying) < self._limit and (following := self._next()) is not None:
+            task = asyncio.get_running_loop().create_task(self._tries(*following))
+            self._trying.add(task)
+            task.add_done_callback(self._trying.discard)
 
-    def _begin(self, row: OutboxRow) -> None:
-        host = host_of(row.url)
-        if not self._has_room(host):
-            self._held.setdefault(host, deque()).append(row)
-            return
-        self._hosts[host] = self._hosts.get(host, 0) + 1
-        task = asyncio.get_running_loop().create_task(
-            self._try(row), name=f"webhook {row.webhook_id}"
-        )
-        self._tries[row.webhook_id] = task
-        task.add_done_callback(partial(self._ended, row.webhook_id, host))
+    def _next(self) -> tuple[Host, OutboxRow] | None:
+        following = self._queues.begin() if self._settling < MAX_SETTLING else None
+        if following is not None and self._behind and not following[0].rows:
+            self._woken.set()  # there is room for more of this host
+        return following
 
-    def _ended(self, webhook_id: str, host: str, task: asyncio.Task[None]) -> None:
-        del self._tries[webhook_id]
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._failed = True
-            if not isinstance(error, Unavailable):
-                context = {"message": "webhook try failed", "exception": error, "task": task}
-                asyncio.get_running_loop().call_exception_handler(context)
-        self._woken.set()
+    async def _tries(self, host: Host, row: OutboxRow) -> None:
+        """Try a row, and then others as long as some can begin: one task for many tries is cheaper."""
+        following: tuple[Host, OutboxRow] | None = (host, row)
+        while following is not None:
+            host, row = following
+            try:
+                sent = await self._sender.send(
+                    webhook_id=row.webhook_id, url=row.url, body=row.body, outcome=row.outcome,
+                    headers=row.headers, correlation_id=row.correlation_id,
+                )  # fmt: skip
+                self._settle(row, sent)
+                self._settling += 1
+            except (
+                Exception
+            ) as exc:  # a bug of ours: the other webhooks go on, and this one is tried again
+                self._forget(row)
+                self._fell_behind()
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "webhook try failed", "exception": exc}
+                )
+            finally:
+                self._queues.ended(host)
+                self._ended.set()
+            following = self._next()
 
-    async def _try(self, row: OutboxRow) -> None:
-        """Try once and return when the new state is committed."""
-        sent = await self._sender.send(
-            webhook_id=row.webhook_id,
-            url=row.url,
-            body=row.body,
-            outcome=row.outcome,
-            headers=row.headers,
-            correlation_id=row.correlation_id,
-        )
-        event, error = await self._settle(row, sent)
-        self.counts[event] += 1
-        self._observe(row, event, error)
-
-    async def _settle(self, row: OutboxRow, sent: Sent) -> tuple[str, str]:
-        """Commit what came of a try; return the new state and the error that led to it."""
+    def _settle(self, row: OutboxRow, sent: Sent) -> None:
+        """Write down what came of a try."""
         outbox, webhook_id, tries = self._outbox, row.webhook_id, row.attempts + 1
         now = self._clock.utc_now()
         if isinstance(sent, Delivered):
-            await _committed(lambda done: outbox.delivered(webhook_id, now, done))
-            return DELIVERED, ""
+            outbox.delivered(webhook_id, now, partial(self._settled, row, DELIVERED, ""))
+            return
         decision = self._decide(sent, tries)
         if decision.again and isinstance(sent, Failed):
             error = sent.error
             next_at = now + timedelta(seconds=decision.wait_s)
-            await _committed(lambda done: outbox.postponed(webhook_id, tries, next_at, error, done))
-            return POSTPONED, error
+            done = partial(self._settled, row, POSTPONED, error)
+            outbox.postponed(webhook_id, tries, next_at, error, done)
+            return
         text = failure_text(tries, sent.error if isinstance(sent, Failed) else sent.reason)
-        await _committed(lambda done: outbox.dead(webhook_id, tries, now, text, done))
-        return DEAD, text
+        outbox.dead(webhook_id, tries, now, text, partial(self._settled, row, DEAD, text))
+
+    def _settled(self, row: OutboxRow, event: str, error: str, out: Unavailable | None) -> None:
+        """Take note that the new state is committed, or could not be."""
+        self._settling -= 1
+        self._forget(row)
+        if out is not None:
+            self._fell_behind()
+        else:
+            self.counts[event] += 1
+            self._observe(row, event, error)
+            if event == POSTPONED:
+                self._woken.set()  # it may be due before all others
+        self._begin()
+        self._ended.set()
+
+    def _forget(self, row: OutboxRow) -> None:
+        self._known.discard(row.webhook_id)
+        if self._gone is not None:
+            self._gone.add(row.webhook_id)
+
+    def _fell_behind(self) -> None:
+        """Leave everything to the store, and look into it after a while."""
+        self._failed = self._behind = True
+        self._woken.set()
+        self._known.difference_update(row.webhook_id for row in self._queues.clear())
 
     def _decide(self, sent: Failed | Refused, tries: int) -> RetryDecision:
         if isinstance(sent, Refused):
@@ -255,23 +327,3 @@ class WebhookDeliverer:
             retry_after_s=sent.retry_after_s,
             chance=self._chance,
         )
-
-
-async def _committed(write: Callable[[Done], None]) -> None:
-    """Make a write and wait until it is durable.
-
-    Raises:
-        Unavailable: it did not go through.
-    """
-    settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def done(error: Unavailable | None) -> None:
-        if settled.done():
-            return
-        if error is None:
-            settled.set_result(None)
-        else:
-            settled.set_exception(error)
-
-    write(done)
-    await settled

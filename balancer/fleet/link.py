@@ -39,6 +39,8 @@ CREDIT_STEP = 32 * 1024  # credit is told once so much of it is due: not a messa
 # worker begins while we go on reading, and the two processes never wait for each other in turns.
 EAGER = 16
 TICK_S = 0.25
+_STATUSES = {status.value: status for status in TaskStatus}
+_SUCCEEDED = TaskStatus.SUCCEEDED  # looking a member up costs more than the rest of `outcome_of`
 
 
 class LinkPort:
@@ -301,12 +303,9 @@ def report_of(message: Report) -> SlotReport:
 
 def outcome_of(message: Finished, result: bytes | None) -> Outcome:
     """Return an attempt's outcome from its message; a status that is not known is a failure."""
-    try:
-        status = TaskStatus(message.status)
-    except ValueError:
-        status = TaskStatus.FAILED
-    if status is TaskStatus.SUCCEEDED:
-        return Outcome(status, result)
+    status = _STATUSES.get(message.status, TaskStatus.FAILED)
+    if status is _SUCCEEDED:
+        return Outcome(_SUCCEEDED, result)
     details = problems_of(decoded_list(message.details or b"[]"))
     # What a worker makes up must not become a code of ours, nor a page of text.
     code = message.code if message.code in CODES else "function_error"

@@ -12,13 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 from shared.errors import Unavailable
 from shared.ids import TaskId
 from shared.task import AttemptRecord, Outcome, TaskRecord, TaskRequest
+from shared.webhooks import host_of
 
 Done = Callable[[Unavailable | None], None]
+
+_host_of = lru_cache(maxsize=1024)(host_of)  # callers have few URLs
 
 # `recover` leaves longer inputs in the store: a backlog of large tasks must not fill the memory at start.
 INLINE_INPUT_LIMIT = 64 * 1024
@@ -87,6 +91,11 @@ class OutboxRow:
     attempts: int = 0
     next_at: datetime
     correlation_id: str = ""
+
+    @property
+    def host(self) -> str:
+        """Return the host and port that tries are counted by."""
+        return _host_of(self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +183,23 @@ class TaskStore(Protocol):
         ...
 
 
+Fresh = Callable[[OutboxRow], None]
+
+
+def no_fresh(row: OutboxRow) -> None:
+    """Leave a row to whoever reads the outbox."""
+    del row
+
+
 class OutboxStore(Protocol):
-    """Webhooks that wait for delivery."""
+    """Webhooks that wait for delivery.
+
+    Attributes:
+        fresh: told of each row that was committed just now, by whoever had it committed; so the
+            deliverer, who listens here, need not read back what is in memory anyway.
+    """
+
+    fresh: Fresh
 
     async def due(
         self,

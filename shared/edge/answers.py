@@ -27,6 +27,8 @@ MSGPACK = "application/msgpack"
 _MSGPACK_NAMES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
 _OFFERS = (*_MSGPACK_NAMES, "application/json")
 
+_SYNC, _WEBHOOK = Mode.SYNC, Mode.WEBHOOK
+
 HeaderPairs = tuple[tuple[str, str], ...]
 
 
@@ -55,7 +57,7 @@ class Answer:
 
 
 def render_outcome(
-    outcome: Outcome, task_id: str, headers: EdgeHeaders, mode: Mode = Mode.SYNC
+    outcome: Outcome, task_id: str, headers: EdgeHeaders, mode: Mode = _SYNC
 ) -> Answer:
     """Return the answer to a call that waited for its task.
 
@@ -68,7 +70,7 @@ def render_outcome(
     if not outcome.ok:
         return render_failure(outcome.failure or failure("internal_error"), headers, task_id)
     tail = b',"task_id":"' + task_id.encode() + b'"}'
-    if mode is Mode.WEBHOOK:
+    if mode is _WEBHOOK:
         body = b'{"success":true,"message":"Sent to webhook"' + tail
     elif outcome.result is None:
         body = b'{"success":true' + tail

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from shared.task import Mode
 
+_SYNC, _WEBHOOK = Mode.SYNC, Mode.WEBHOOK
+
 
 class EdgeHeaders:
     """Headers of one request; None where it had none.
@@ -64,9 +66,9 @@ class EdgeHeaders:
 
 def is_durable(mode: Mode, headers: EdgeHeaders) -> bool:
     """Tell whether a task is to be committed to the store and answered at once (DESIGN §5)."""
-    if mode is Mode.WEBHOOK:
-        return True
-    return mode is Mode.SYNC and headers.prefer is not None and _prefers_async(headers.prefer)
+    if headers.prefer is None or mode is not _SYNC:
+        return mode is _WEBHOOK
+    return _prefers_async(headers.prefer)
 
 
 def _prefers_async(prefer: str) -> bool:

@@ -39,6 +39,13 @@ class TaskRules(Protocol):
         """Check that the function can be called in this mode, once both are known."""
         ...
 
+    def check_sound(self, group: str, function: str, contract: int, mode: Mode) -> str | Failure:
+        """Do all of this at once for a task whose fields are sound each; returns its group.
+
+        A group of "" is one that the caller left out.
+        """
+        ...
+
 
 class WorkerState(Protocol):
     """What a worker's engine tells the rules."""
@@ -91,6 +98,11 @@ class WorkerRules:
             return streaming_not_supported(function)
         return None
 
+    def check_sound(self, group: str, function: str, contract: int, mode: Mode) -> str | Failure:
+        """Do all of this at once; a worker has no group."""
+        refused = self.admit() or self.check_contract(contract)
+        return refused or self.check_function(function, mode) or ""
+
 
 class Directory(Protocol):
     """What a balancer's scheduler tells the rules."""
@@ -138,6 +150,10 @@ class BalancerRules:
     def check_function(self, function: str, mode: Mode) -> Failure | None:
         """Leave it to the scheduler, which knows what every worker hosts."""
         return None
+
+    def check_sound(self, group: str, function: str, contract: int, mode: Mode) -> str | Failure:
+        """Find the group if none is given; the rest is the scheduler's."""
+        return group or self.group_of(None, function, contract)
 
 
 def is_missing(value: object) -> bool:

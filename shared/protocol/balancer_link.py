@@ -40,6 +40,7 @@ _ENDINGS = frozenset(
     {TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.TIMED_OUT}
 )
 _PIECE_KINDS = frozenset(PieceKind)
+_UP = LinkState.UP  # to look it up in its class costs as much as a call
 # Acks that are worth a frame of their own. Fewer go with the next one, which under load is a dispatch,
 # or on the tick: until then the worker only keeps results that nobody will ask for.
 _ACKS_DUE = 64
@@ -165,7 +166,7 @@ class BalancerLink(Link):
             its number; 0 when nothing is sent, because the link is not up or the input and metadata
             are larger than MAX_BODY.
         """
-        if self._state is not LinkState.UP:
+        if self._state is not _UP:
             return 0
         size = len(input) + (len(metadata) if metadata is not None else 0)
         message = Dispatch(
@@ -183,13 +184,13 @@ class BalancerLink(Link):
 
     def cancel(self, token: str, reason: str = "cancelled") -> None:
         """End an attempt; a body of it that is on its way is broken off."""
-        if self._state is LinkState.UP:
+        if self._state is _UP:
             self._drop_body(token)
             self._push(Cancel(token, reason))
 
     def ack(self, token: str) -> None:
         """Let the worker forget a result; soon, in one message with others."""
-        if self._state is LinkState.UP:
+        if self._state is _UP:
             self._acks.append(token)
             if len(self._acks) >= _ACKS_DUE or token in self._heavy:
                 self._heavy.discard(token)
@@ -197,18 +198,18 @@ class BalancerLink(Link):
 
     def credit(self, token: str, size: int) -> None:
         """Let a stream send `size` bytes more."""
-        if self._state is LinkState.UP:
+        if self._state is _UP:
             self._push(Credit(token, size))
 
     def demand(self, count: int, best: float) -> None:
         """Tell how much waits here for the worker; of several in one frame the last one counts."""
-        if self._state is LinkState.UP:
+        if self._state is _UP:
             self._demand = Demand(count, best)
             self._wake()
 
     def maintenance(self, on: bool) -> None:
         """Order the worker into maintenance or back."""
-        if self._state is LinkState.UP:
+        if self._state is _UP:
             self._push(Maintenance(on))
 
     # What comes

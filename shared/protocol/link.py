@@ -70,6 +70,9 @@ class LinkState(Enum):
     CLOSED = "closed"
 
 
+_UP = LinkState.UP  # to look it up in its class costs as much as a call
+
+
 class Link(ABC):
     """One end of a link.
 
@@ -153,7 +156,7 @@ class Link(ABC):
     def flush(self) -> bytes | None:
         """Return the next frame; None when there is nothing to send."""
         frame = self._out.take()
-        if self._state is LinkState.UP:
+        if self._state is _UP:
             self._complete(frame)
         if not frame:
             self._awake = False
@@ -222,7 +225,7 @@ class Link(ABC):
     # What the roles use
 
     def _take(self, message: AnyMessage | UnknownKind) -> None:
-        if self._state is LinkState.UP:
+        if self._state is _UP:
             self._read(message)
         elif self._state is LinkState.OPENING:
             self._read_first(message)

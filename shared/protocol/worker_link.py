@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _MODES = frozenset(Mode)
 _DECODER = Decoder(FromBalancer)
 _ENDLESS = float("inf")
+_UP = LinkState.UP  # to look it up in its class costs as much as a call
 _FOR_EVER_S = 1e9  # above every duration that is meant; infinity and NaN fail the comparison
 
 
@@ -134,7 +135,7 @@ class WorkerLink(Link):
         A result of more than PART_BYTES follows in parts; one of more than MAX_BODY becomes a
         failure, `result_too_large`. The message is not changed; nobody may change it afterwards.
         """
-        if self._state is not LinkState.UP:
+        if self._state is not _UP:
             return
         if result is None or len(result) <= PART_BYTES:
             small = ending(message, result)
@@ -144,7 +145,8 @@ class WorkerLink(Link):
             self._out.push_behind(message.token, too_large(message, len(result)), SMALL)
         else:
             self._offer_body(ending(message, None, len(result)), result)
-        self._wake()
+        if not self._awake:
+            self._wake()
 
     def chunk(self, token: str, seq: int, kind: str, data: bytes) -> bool:
         """Send one piece of a stream, of any size up to MAX_BODY.
@@ -193,7 +195,7 @@ class WorkerLink(Link):
 
     def touch(self) -> None:
         """Note that the slots have changed: a report may be due."""
-        if not self._awake and self._state is LinkState.UP:
+        if not self._awake and self._state is _UP:
             self._wake()
 
     def tell_rest(self) -> None:
@@ -269,7 +271,8 @@ class WorkerLink(Link):
         else:
             self._halves.begin(dispatch.token, dispatch, dispatch.body_size)
             self._push(Accepted(dispatch.token))
-        self._wake()  # a report may be due: its `seen` has changed
+        if not self._awake:
+            self._wake()  # a report may be due: its `seen` has changed
 
     def _refusal(self, dispatch: Dispatch) -> Failure | None:
         if dispatch.mode not in _MODES:
@@ -373,7 +376,8 @@ def _dispatch_fault(dispatch: Dispatch) -> str:
     """Say what no balancer of ours sends, or ""."""
     if (dispatch.input is None) != (dispatch.body_size > 0):
         return f"dispatch {dispatch.n} has no input, or two"
-    if not 0 <= dispatch.metadata_size <= max(dispatch.body_size, 0) or dispatch.credit < 0:
+    metadata_size = dispatch.metadata_size
+    if (metadata_size != 0 and not 0 < metadata_size <= dispatch.body_size) or dispatch.credit < 0:
         return f"dispatch {dispatch.n} has sizes that do not add up"
     timeout, remaining = dispatch.timeout, dispatch.remaining
     if (timeout is not None and not 0 <= timeout < _ENDLESS) or (

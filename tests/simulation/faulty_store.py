@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Protocol
@@ -169,7 +170,7 @@ class FaultyTasks:
 
     def accept(self, task: StoredTask, done: Done) -> None:
         """Keep a new task."""
-        kept = replace(task, request=replace(task.request))  # the caller's may change meanwhile
+        kept = replace(task, request=copy(task.request))  # the caller's may change meanwhile
 
         def apply(told: Done) -> None:
             self._inner.accept(kept, told)

@@ -48,7 +48,9 @@ class ParamChecker:
 
     __slots__ = ("_reserved", "_validate")
 
-    def __init__(self, validate: Callable[..., object], reserved: str | None = None) -> None:
+    def __init__(
+        self, validate: Callable[..., dict[str, object]], reserved: str | None = None
+    ) -> None:
         self._validate = validate
         self._reserved = reserved
 
@@ -67,7 +69,7 @@ class ParamChecker:
         """
         document = raw if isinstance(raw, bytes) else _encode(raw)
         try:
-            values = cast("dict[str, object]", self._validate(document, strict=True))
+            values = self._validate(document, strict=True)
         except ValidationError as error:
             values = self._second_look(document, error)
         except Exception as error:
@@ -97,7 +99,7 @@ class ParamChecker:
         if _make_whole(errors, cast("dict[object, object]", data)):
             try:
                 repaired = json.dumps(data).encode()
-                return cast("dict[str, object]", self._validate(repaired, strict=True))
+                return self._validate(repaired, strict=True)
             except ValidationError as still:
                 errors = still.errors(include_url=False)
             except Exception as broken:

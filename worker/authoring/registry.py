@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from worker.authoring.signature import DeclarationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from shared.capability import FunctionSpec
     from worker.authoring.task_function import Function
@@ -18,12 +18,16 @@ class Registry:
 
     Args:
         functions: hosted from the start.
+
+    Attributes:
+        get: returns the function of a name; None when there is none.
     """
 
-    __slots__ = ("_functions",)
+    __slots__ = ("_functions", "get")
 
     def __init__(self, functions: Iterable[Function[..., object]] = ()) -> None:
         self._functions: dict[str, Function[..., object]] = {}
+        self.get: Callable[[str], Function[..., object] | None] = self._functions.get
         for function in functions:
             self.add(function)
 
@@ -38,10 +42,6 @@ class Registry:
             raise DeclarationError(
                 f"two functions are called '{function.name}': {other.origin} and {function.origin}"
             )
-
-    def get(self, name: str) -> Function[..., object] | None:
-        """Return the function of that name; None when there is none."""
-        return self._functions.get(name)
 
     def specs(self) -> list[FunctionSpec]:
         """Return the functions as the worker announces them: in `/health`, `/openapi`, on the link."""

@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from types import FunctionType
 from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, TypeVar, cast, get_args
 
@@ -137,7 +138,7 @@ class Function(Generic[P, R_co]):
         """Return the name of the parameter that takes the `Context`; None when there is none."""
         return self.signature.context_param
 
-    @property
+    @cached_property
     def wants_context(self) -> bool:
         """Tell whether the function takes a `Context`."""
         return self.signature.context_param is not None

@@ -91,6 +91,10 @@ class DirectQueue:
     Args:
         max_count: tasks that may wait.
         max_bytes: bytes of their inputs.
+
+    Attributes:
+        size: bytes of the inputs that wait.
+        waiting: the tasks that could start now; changed by the queue only.
     """
 
     __slots__ = (
@@ -100,27 +104,22 @@ class DirectQueue:
         "_max_bytes",
         "_max_count",
         "_seq",
-        "_waiting",
         "size",
+        "waiting",
     )
 
     def __init__(self, max_count: int, max_bytes: int) -> None:
         self._max_count = max_count
         self._max_bytes = max_bytes
         self._heap: list[tuple[float, int, DirectTask]] = []  # removed ones stay until they surface
-        self._waiting = 0
+        self.waiting = 0
         self._backoff: dict[TaskId, DirectTask] = {}
         self._earliest_s = NEVER  # no deadline or next attempt is before it
         self._seq = 0
         self.size = 0
 
     def __len__(self) -> int:
-        return self._waiting + len(self._backoff)
-
-    @property
-    def waiting(self) -> int:
-        """Return the tasks that could start now."""
-        return self._waiting
+        return self.waiting + len(self._backoff)
 
     @property
     def best_priority(self) -> float:
@@ -138,7 +137,7 @@ class DirectQueue:
             self._seq += 1
             task.seq = self._seq
         self._enter(task, Place.WAITING)
-        self._waiting += 1
+        self.waiting += 1
         heappush(self._heap, (task.request.priority, task.seq, task))
 
     def postpone(self, task: DirectTask, due_s: float) -> None:
@@ -194,7 +193,7 @@ class DirectQueue:
 
     def _leave(self, task: DirectTask, place: Place) -> None:
         if task.place is Place.WAITING:
-            self._waiting -= 1
+            self.waiting -= 1
         else:
             del self._backoff[task.id]
         task.place = place
@@ -204,6 +203,6 @@ class DirectQueue:
         """Drop what was removed: from the top at once, elsewhere when it is more than what waits."""
         while self._heap and self._heap[0][2].place is not Place.WAITING:
             heappop(self._heap)
-        if len(self._heap) > 2 * self._waiting + MAX_REMOVED:
+        if len(self._heap) > 2 * self.waiting + MAX_REMOVED:
             self._heap = [entry for entry in self._heap if entry[2].place is Place.WAITING]
             heapify(self._heap)

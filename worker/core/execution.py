@@ -23,7 +23,7 @@ from shared.task import Outcome
 from shared.task_state import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from shared.ids import TaskId, Token
 
@@ -62,6 +62,12 @@ TRANSITIONS: dict[tuple[Phase, Happening], Phase] = {
     (Phase.STUCK, Happening.BEGAN): Phase.STUCK,
     (Phase.STUCK, Happening.ENDED): Phase.ENDED,
 }
+
+# To look a member up in its class costs as much as a call, and these are wanted for every attempt.
+_RESERVED = Phase.RESERVED
+_RUNNING = Phase.RUNNING
+_BEGAN = Happening.BEGAN
+_ENDED = Happening.ENDED
 
 
 class Execution:
@@ -112,7 +118,7 @@ class Execution:
         self.durable = durable
         self.timeout_s = timeout_s
         self.deadline_s = deadline_s
-        self.phase = Phase.RESERVED
+        self.phase = _RESERVED
         self.wake_s = NEVER if deadline_s is None else deadline_s
         self.started_s: float | None = None
         self.outcome: Outcome | None = None
@@ -124,13 +130,13 @@ class Execution:
 
     def begin(self, now_s: float) -> None:
         """Note that the code starts now; the limit of the run counts from here."""
-        self._apply(Happening.BEGAN)
-        if self.phase is not Phase.RUNNING:
+        self._apply(_BEGAN)
+        if self.phase is not _RUNNING:
             return
         self.started_s = now_s
         if self.timeout_s is not None:
-            limit_s = now_s + self.timeout_s
-            self.wake_s = limit_s if self.deadline_s is None else min(limit_s, self.deadline_s)
+            limit_s, deadline_s = now_s + self.timeout_s, self.deadline_s
+            self.wake_s = limit_s if deadline_s is None or limit_s < deadline_s else deadline_s
 
     def stop(self, outcome: Outcome, now_s: float) -> bool:
         """Decide an attempt whose code is still there; False when it was decided before."""
@@ -143,7 +149,7 @@ class Execution:
 
     def end(self, outcome: Outcome) -> bool:
         """Note that the code has ended; True when `outcome` is the decision, False when it is late."""
-        self._apply(Happening.ENDED)
+        self._apply(_ENDED)
         self.wake_s = NEVER
         if self.outcome is not None:
             return False
@@ -181,12 +187,16 @@ class Executions(Generic[E]):
 
     There are no more of them than slots, so a tick looks at all, and only when one can be due: the
     hot path pays one comparison for its time-out, and nothing to take it back.
+
+    Attributes:
+        get: returns the attempt of a token while it holds a slot; None when there is none.
     """
 
-    __slots__ = ("_by_token", "_earliest_s")
+    __slots__ = ("_by_token", "_earliest_s", "get")
 
     def __init__(self) -> None:
         self._by_token: dict[str, E] = {}
+        self.get: Callable[[str], E | None] = self._by_token.get
         self._earliest_s = NEVER
 
     def __len__(self) -> int:
@@ -195,14 +205,11 @@ class Executions(Generic[E]):
     def __iter__(self) -> Iterator[E]:
         return iter(list(self._by_token.values()))
 
-    def get(self, token: str) -> E | None:
-        """Return the attempt of a token while it holds a slot."""
-        return self._by_token.get(token)
-
     def add(self, execution: E) -> None:
         """Take in an attempt whose slot has been taken."""
         self._by_token[execution.token] = execution
-        self.watch(execution)
+        if execution.wake_s < self._earliest_s:
+            self._earliest_s = execution.wake_s
 
     def watch(self, execution: E) -> None:
         """Heed a wake time that was set or changed."""

@@ -150,7 +150,9 @@ class SlotGate:
         """Return why a link may not take a slot now (an error code); None when it may."""
         if self._maintenance:
             return "maintenance"
-        if self._services_down or self._full_outbox or self._reachable(claimant) <= 0:
+        if self._services_down or self._full_outbox or self.used >= self.limit:
+            return "no_slot"
+        if self._contended and self._reachable(claimant) <= 0:
             return "no_slot"
         return None
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from balancer.store.ports import OUTBOX_PAGE_BYTES, Done, OutboxRow
-from shared.webhooks import host_of
+from balancer.store.ports import OUTBOX_PAGE_BYTES, Done, Fresh, OutboxRow, no_fresh
 
 if TYPE_CHECKING:
     from balancer.store.memory.desk import Desk
@@ -19,6 +18,7 @@ class MemoryOutbox:
     """Webhooks on the shelves of a desk."""
 
     def __init__(self, desk: Desk) -> None:
+        self.fresh: Fresh = no_fresh
         self._desk = desk
         self._shelves = desk.shelves
 
@@ -37,11 +37,11 @@ class MemoryOutbox:
             for kept in self._pending()
             if kept.row.next_at <= now
             and kept.row.webhook_id not in skip
-            and host_of(kept.row.url) not in busy_hosts
+            and kept.row.host not in busy_hosts
         ]
         page: list[OutboxRow] = []
         size = 0
-        for row in sorted(found, key=lambda row: (row.next_at, host_of(row.url)))[:limit]:
+        for row in sorted(found, key=lambda row: (row.next_at, row.host))[:limit]:
             size += len(row.body)
             if page and size > OUTBOX_PAGE_BYTES:
                 break

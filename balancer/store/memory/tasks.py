@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from balancer.store.cursor import decode_cursor, encode_cursor
 from balancer.store.memory.shelves import KeptTask, KeptWebhook
@@ -36,7 +39,7 @@ class MemoryTasks:
     def accept(self, task: StoredTask, done: Done) -> None:
         """Keep a new task."""
         # A copy, as a database would make: the request may change in its owner's hands.
-        kept = replace(task, request=replace(task.request))
+        kept = replace(task, request=copy(task.request))
 
         def apply() -> None:
             if kept.task_id not in self._shelves.tasks:
@@ -96,9 +99,11 @@ class MemoryTasks:
         worker, spent = outcome.worker, outcome.attempts
 
         def change(stored: StoredTask) -> StoredTask:
+            began = None if attempt is None else attempt.started_at
             record = replace(
                 stored.record,
                 status=status,
+                started_at=stored.record.started_at or began,
                 result=result,
                 failure=failure,
                 worker=worker or stored.record.worker,
@@ -107,10 +112,13 @@ class MemoryTasks:
             )
             request = stored.request
             if status is not TaskStatus.QUARANTINED:  # an operator may still release that one
-                request = replace(request, input=b"", worker_key=None, webhook=None)
+                request = structs.replace(request, input=b"", worker_key=None, webhook=None)
             if outbox is not None:
                 self._shelves.webhooks[outbox.webhook_id] = KeptWebhook(outbox)
-            return replace(stored, record=record, request=request, spent=spent, due_at=None)
+            number = max(stored.number, 0 if attempt is None else attempt.n)
+            return replace(
+                stored, record=record, request=request, spent=spent, number=number, due_at=None
+            )
 
         self._desk.write(lambda: self._change(task_id, change), done)
 
@@ -221,8 +229,8 @@ def _with(
 
 def _recovered(stored: StoredTask) -> StoredTask:
     if len(stored.request.input) <= INLINE_INPUT_LIMIT:
-        return replace(stored, request=replace(stored.request))
-    return replace(stored, request=replace(stored.request, input=b""))
+        return replace(stored, request=copy(stored.request))
+    return replace(stored, request=structs.replace(stored.request, input=b""))
 
 
 def _matches(record: TaskRecord, chosen: TaskFilter) -> bool:

@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from balancer.store.ports import OUTBOX_PAGE_BYTES, Done, OutboxRow
+from balancer.store.ports import OUTBOX_PAGE_BYTES, Done, Fresh, OutboxRow, no_fresh
+from balancer.store.sqlite.many_rows import ManyRows
 from balancer.store.sqlite.reader import Reader
 from balancer.store.sqlite.rows import micros, moment, outbox_row_of, to_json
 from balancer.store.sqlite.writer import Values, Writer
@@ -28,6 +29,7 @@ class SqliteOutbox:
     """Webhooks in the table `outbox`."""
 
     def __init__(self, writer: Writer, reader: Reader) -> None:
+        self.fresh: Fresh = no_fresh
         self._writer = writer
         self._reader = reader
 
@@ -70,17 +72,19 @@ class SqliteOutbox:
 
     def delivered(self, webhook_id: str, at: datetime, done: Done) -> None:
         """Note a delivery."""
-        self._writer.put(_delivered, (micros(at), webhook_id), done=done)
+        self._writer.put(_delivered, (webhook_id, micros(at)), keys=(webhook_id,), done=done)
 
     def postponed(
         self, webhook_id: str, attempts: int, next_at: datetime, error: str, done: Done
     ) -> None:
         """Note a failed try that is followed by another."""
-        self._writer.put(_postponed, (attempts, micros(next_at), error, webhook_id), done=done)
+        values = (attempts, micros(next_at), error, webhook_id)
+        self._writer.put(_postponed, values, keys=(webhook_id,), done=done)
 
     def dead(self, webhook_id: str, attempts: int, at: datetime, error: str, done: Done) -> None:
         """Note that no try follows."""
-        self._writer.put(_dead, (attempts, micros(at), error, webhook_id), done=done)
+        values = (attempts, micros(at), error, webhook_id)
+        self._writer.put(_dead, values, keys=(webhook_id,), done=done)
 
     async def pending_bytes(self) -> int:
         """Return the bytes of bodies that wait."""
@@ -91,13 +95,18 @@ class SqliteOutbox:
         return await self._reader.run(query)
 
 
+# The bodies of delivered rows are not needed any more: the task has the result.
+_DELIVERED = ManyRows(
+    "UPDATE outbox SET status = 'delivered', attempts = attempts + 1, next_at = NULL,"
+    " settled_at = v.column2, error = '', size = 0, body = x'' FROM {rows} AS v"
+    " WHERE outbox.webhook_id = v.column1 AND outbox.status = 'pending'",
+    2,
+)
+
+
 def _delivered(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
-    """Close delivered rows; their bodies are not needed any more, the task has the result."""
-    connection.executemany(
-        "UPDATE outbox SET status = 'delivered', attempts = attempts + 1, next_at = NULL, settled_at = ?,"
-        " error = '', size = 0, body = x'' WHERE webhook_id = ? AND status = 'pending'",
-        writes,
-    )
+    """Close delivered rows; each is (webhook id, moment)."""
+    _DELIVERED.run(connection, writes)
 
 
 def _postponed(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:

@@ -22,7 +22,6 @@ from shared.task import (
     WebhookTarget,
 )
 from shared.task_state import TaskStatus
-from shared.webhooks import host_of
 
 if TYPE_CHECKING:
     from balancer.store.sqlite.writer import Values
@@ -129,7 +128,7 @@ def outbox_values(row: OutboxRow) -> Values:
         "pending",
         row.attempts,
         micros(row.next_at),
-        host_of(row.url),
+        row.host,
         len(row.body),
         row.url,
         to_json(row.headers),

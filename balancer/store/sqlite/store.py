@@ -30,7 +30,7 @@ class SqliteStore:
         self._lock = lock
         self._writer = writer
         self._reader = reader
-        self.tasks = SqliteTasks(writer, reader)
+        self.tasks = self._tasks = SqliteTasks(writer, reader)
         self.outbox = SqliteOutbox(writer, reader)
         self.orders = SqliteOrders(writer, reader)
 
@@ -64,6 +64,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Commit what is buffered, release the lock, close."""
+        self._tasks.note_starts()
         await self._writer.close()
         await self._reader.close()
         self._lock.release()

@@ -1,18 +1,17 @@
 """The writes of tasks, each applied in the writer's thread inside its transaction.
 
-A handler takes all neighbouring writes of its kind. Accepts go into the database many rows a statement:
-between two statements the thread has to win the interpreter back from a busy event loop, which costs
-more than the rows do.
+A handler takes many writes of its kind; what happens to every task is written many rows a statement
+(`many_rows`), what happens seldom one by one.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from functools import cache
 from typing import cast
 
 from balancer.store.ports import MAX_ATTEMPTS_KEPT, REFUSED
+from balancer.store.sqlite.many_rows import ManyRows
 from balancer.store.sqlite.rows import (
     ATTEMPT_COLUMNS,
     OUTBOX_COLUMNS,
@@ -22,49 +21,88 @@ from balancer.store.sqlite.rows import (
 from balancer.store.sqlite.writer import Values
 from shared.task_state import TaskStatus
 
-_ROWS_A_STATEMENT = 64  # a statement is prepared once for each count, and stays so
-
 _OPEN = "SELECT seq FROM tasks WHERE task_id = ? AND finished_at IS NULL"
 
-_PUT_ATTEMPT = (
-    f"INSERT INTO attempts (task, {ATTEMPT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+# Rows that begin with the id of a task, beside the task itself when it is open. CROSS JOIN pins the
+# order of the loops: from the rows to the table, by its index.
+_OPEN_TASKS = (
+    "{rows} AS v CROSS JOIN tasks AS t ON t.task_id = v.column1 WHERE t.finished_at IS NULL"
+)
+
+
+def _width(columns: str) -> int:
+    return len(columns.split(","))
+
+
+def _columns(columns: str, first: int) -> str:
+    """Return the names that columns have in a table of rows, counted from a first one."""
+    return ", ".join(f"v.column{first + place}" for place in range(_width(columns)))
+
+
+_ACCEPT_TASKS = ManyRows(
+    f"INSERT INTO tasks ({TASK_COLUMNS}) SELECT {_columns(TASK_COLUMNS, 1)} FROM {{rows}} AS v"
+    " WHERE v.column1 IS NOT NULL ON CONFLICT (task_id) DO NOTHING",
+    _width(TASK_COLUMNS),
+)
+_ACCEPT_REQUESTS = ManyRows(
+    f"INSERT INTO requests (task, {REQUEST_COLUMNS}) SELECT t.seq, {_columns(REQUEST_COLUMNS, 2)}"
+    f" FROM {_OPEN_TASKS} ON CONFLICT (task) DO NOTHING",
+    1 + _width(REQUEST_COLUMNS),
+)
+_SET_ATTEMPT = (
     " ON CONFLICT (task, token) DO UPDATE SET finished_at = excluded.finished_at,"
     " outcome = excluded.outcome, code = excluded.code"
 )
-
+_PUT_ATTEMPT = (
+    f"INSERT INTO attempts (task, {ATTEMPT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)" + _SET_ATTEMPT
+)
+_PUT_ATTEMPTS = ManyRows(
+    f"INSERT INTO attempts (task, {ATTEMPT_COLUMNS}) SELECT t.seq, {_columns(ATTEMPT_COLUMNS, 2)}"
+    f" FROM {_OPEN_TASKS}" + _SET_ATTEMPT,
+    1 + _width(ATTEMPT_COLUMNS),
+)
+_FORGET_ATTEMPTS = (
+    f"DELETE FROM attempts WHERE task = ({_OPEN}) AND n <= ?"  # of one task that has too many
+)
+_START_TASKS = ManyRows(
+    "UPDATE tasks SET status = 'running', started_at = coalesce(tasks.started_at, v.column5),"
+    " worker = v.column4, number = max(tasks.number, v.column3), due_at = NULL"
+    " FROM {rows} AS v WHERE tasks.task_id = v.column1 AND tasks.finished_at IS NULL",
+    1 + _width(ATTEMPT_COLUMNS),
+)
+# An attempt that was over soon was never noted as started.
+_FINISH_TASKS = ManyRows(
+    "UPDATE tasks SET status = v.column2, result = v.column3, failure = v.column4,"
+    " worker = coalesce(v.column5, tasks.worker), spent = v.column6, finished_at = v.column7,"
+    " started_at = coalesce(tasks.started_at, v.column8),"
+    " number = max(tasks.number, coalesce(v.column9, 0)), due_at = NULL"
+    " FROM {rows} AS v WHERE tasks.task_id = v.column1 AND tasks.finished_at IS NULL",
+    9,
+)
+_DELETE_REQUESTS = ManyRows(
+    f"DELETE FROM requests WHERE task IN (SELECT t.seq FROM {_OPEN_TASKS})", 1
+)
 # A task that was released from quarantine ends once more, under the same webhook id.
-_PUT_WEBHOOK = (
+_PUT_WEBHOOKS = ManyRows(
     f"INSERT OR REPLACE INTO outbox (task, {OUTBOX_COLUMNS})"
-    f" VALUES (?, {', '.join('?' * len(OUTBOX_COLUMNS.split(',')))})"
+    f" SELECT t.seq, {_columns(OUTBOX_COLUMNS, 2)} FROM {_OPEN_TASKS}",
+    1 + _width(OUTBOX_COLUMNS),
 )
 
 
 def accept(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
     """Keep new tasks; each is (task values, request values). A task that is there stays as it was."""
-    for start in range(0, len(writes), _ROWS_A_STATEMENT):
-        rows = writes[start : start + _ROWS_A_STATEMENT]
-        tasks = [value for task, _ in rows for value in cast("Values", task)]
-        connection.execute(_accept_tasks(len(rows)), tasks)
-        requests: list[object] = []
-        for task, request in rows:
-            requests.append(cast("Values", task)[0])
-            requests += cast("Values", request)
-        connection.execute(_accept_requests(len(rows)), requests)
+    pairs = cast("Sequence[tuple[Values, Values]]", writes)
+    _ACCEPT_TASKS.run(connection, [task for task, _ in pairs])
+    _ACCEPT_REQUESTS.run(connection, [(task[0], *request) for task, request in pairs])
 
 
 def started(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
     """Note attempts that began; each is (task id, attempt values)."""
-    for task_id, attempt in writes:
-        seq = _open_task(connection, task_id)
-        if seq is None:
-            continue
-        values = cast("Values", attempt)
-        connection.execute(
-            "UPDATE tasks SET status = ?, started_at = coalesce(started_at, ?), worker = ?,"
-            " number = max(number, ?), due_at = NULL WHERE seq = ?",
-            (TaskStatus.RUNNING.value, values[3], values[2], values[1], seq),
-        )
-        _put_attempt(connection, seq, values)
+    rows = [(task_id, *cast("Values", attempt)) for task_id, attempt in writes]
+    latest = {row[0]: row for row in rows}  # an update takes any one of several rows for a task
+    _START_TASKS.run(connection, list(latest.values()))
+    _put_attempts(connection, rows)
 
 
 def requeued(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
@@ -91,22 +129,27 @@ def finish(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
     Each is (task id, (status, result, failure, worker, spent, finished_at), attempt values or None,
     outbox values or None).
     """
-    for task_id, ended, attempt, webhook in writes:
-        seq = _open_task(connection, task_id)
-        if seq is None:
-            continue
-        values = cast("Values", ended)
-        connection.execute(
-            "UPDATE tasks SET status = ?, result = ?, failure = ?, worker = coalesce(?, worker),"
-            " spent = ?, finished_at = ?, due_at = NULL WHERE seq = ?",
-            (*values, seq),
-        )
-        if values[0] != TaskStatus.QUARANTINED.value:  # an operator may still release that one
-            connection.execute("DELETE FROM requests WHERE task = ?", (seq,))
+    ends: dict[object, Values] = {}
+    for write in writes:
+        ends.setdefault(write[0], write)  # the first end of a task is its end
+    tasks: list[Values] = []
+    attempts: list[Values] = []
+    webhooks: list[Values] = []
+    over: list[Values] = []
+    for task_id, ended, attempt, webhook in ends.values():
+        values, began, number = cast("Values", ended), None, None
         if attempt is not None:
-            _put_attempt(connection, seq, cast("Values", attempt))
+            attempts.append((task_id, *cast("Values", attempt)))
+            began, number = attempts[-1][4], attempts[-1][2]
         if webhook is not None:
-            connection.execute(_PUT_WEBHOOK, (seq, *cast("Values", webhook)))
+            webhooks.append((task_id, *cast("Values", webhook)))
+        if values[0] != TaskStatus.QUARANTINED.value:  # an operator may still release that one
+            over.append((task_id,))
+        tasks.append((task_id, *values, began, number))
+    _put_attempts(connection, attempts)
+    _PUT_WEBHOOKS.run(connection, webhooks)
+    _DELETE_REQUESTS.run(connection, over)
+    _FINISH_TASKS.run(connection, tasks)  # last: the others look for tasks that are open
 
 
 def prune(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
@@ -132,6 +175,16 @@ def _open_task(connection: sqlite3.Connection, task_id: object) -> int | None:
     return None if row is None else row[0]
 
 
+def _put_attempts(connection: sqlite3.Connection, rows: Sequence[Values]) -> None:
+    """Keep attempts of open tasks; each is (task id, attempt values)."""
+    _PUT_ATTEMPTS.run(connection, rows)
+    for row in rows:
+        number = row[2]
+        assert isinstance(number, int)
+        if number > MAX_ATTEMPTS_KEPT:
+            connection.execute(_FORGET_ATTEMPTS, (row[0], number - MAX_ATTEMPTS_KEPT))
+
+
 def _put_attempt(connection: sqlite3.Connection, seq: int, values: Values) -> None:
     if values[5] == REFUSED:
         connection.execute("DELETE FROM attempts WHERE task = ? AND token = ?", (seq, values[0]))
@@ -143,26 +196,3 @@ def _put_attempt(connection: sqlite3.Connection, seq: int, values: Values) -> No
         connection.execute(
             "DELETE FROM attempts WHERE task = ? AND n <= ?", (seq, number - MAX_ATTEMPTS_KEPT)
         )
-
-
-def _places(columns: str) -> str:
-    return ", ".join("?" * len(columns.split(",")))
-
-
-@cache
-def _accept_tasks(rows: int) -> str:
-    values = ", ".join([f"({_places(TASK_COLUMNS)})"] * rows)
-    return f"INSERT INTO tasks ({TASK_COLUMNS}) VALUES {values} ON CONFLICT (task_id) DO NOTHING"
-
-
-@cache
-def _accept_requests(rows: int) -> str:
-    """Insert requests under the seq that their tasks were given; CROSS JOIN pins the order of the loops."""
-    count = len(REQUEST_COLUMNS.split(","))
-    values = ", ".join([f"(?, {_places(REQUEST_COLUMNS)})"] * rows)
-    columns = ", ".join(f"v.column{number}" for number in range(2, count + 2))
-    return (
-        f"INSERT INTO requests (task, {REQUEST_COLUMNS}) SELECT t.seq, {columns}"
-        f" FROM (VALUES {values}) AS v CROSS JOIN tasks AS t ON t.task_id = v.column1"
-        " WHERE t.finished_at IS NULL ON CONFLICT (task) DO NOTHING"
-    )

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from balancer.store.cursor import decode_cursor, encode_cursor
-from balancer.store.ports import INLINE_INPUT_LIMIT, Done, OutboxRow, StoredTask, TaskFilter
+from balancer.store.ports import (
+    INLINE_INPUT_LIMIT,
+    REFUSED,
+    Done,
+    OutboxRow,
+    StoredTask,
+    TaskFilter,
+)
 from balancer.store.sqlite import task_writes
 from balancer.store.sqlite.reader import Reader
 from balancer.store.sqlite.rows import (
@@ -24,9 +33,12 @@ from balancer.store.sqlite.rows import (
     task_values,
 )
 from balancer.store.sqlite.writer import Writer
+from shared.errors import Unavailable
 from shared.ids import TaskId
 from shared.task import AttemptRecord, Outcome, TaskRecord
 from shared.task_state import TaskStatus
+
+NOTE_STARTS_S = 0.1  # an attempt that is over within this time is written once, with its end
 
 _WEBHOOK = (
     "o.status AS webhook_status, o.attempts AS webhook_attempts, o.next_at AS webhook_next_at"
@@ -59,12 +71,15 @@ class SqliteTasks:
     def __init__(self, writer: Writer, reader: Reader) -> None:
         self._writer = writer
         self._reader = reader
+        self._begun: dict[TaskId, AttemptRecord] = {}  # not written down yet
+        self._noting: asyncio.TimerHandle | None = None
 
     def accept(self, task: StoredTask, done: Done) -> None:
         """Keep a new task."""
         self._writer.put(
             task_writes.accept,
             (task_values(task), request_values(task.request)),
+            keys=(task.task_id,),
             size=len(task.request.input) + len(task.record.metadata or b""),
             done=done,
             refusable=True,
@@ -72,7 +87,22 @@ class SqliteTasks:
 
     def started(self, task_id: TaskId, attempt: AttemptRecord) -> None:
         """Note that an attempt began."""
-        self._writer.put(task_writes.started, (task_id, attempt_values(attempt)))
+        waiting = self._begun.get(task_id)
+        if waiting is not None and waiting.token != attempt.token:
+            self._put_start(task_id, waiting)
+        self._begun[task_id] = attempt
+        if self._noting is None:
+            loop = asyncio.get_running_loop()
+            self._noting = loop.call_later(NOTE_STARTS_S, self.note_starts)
+
+    def note_starts(self) -> None:
+        """Write down the attempts that have begun and go on."""
+        if self._noting is not None:
+            self._noting.cancel()
+            self._noting = None
+        begun, self._begun = self._begun, {}
+        for task_id, attempt in begun.items():
+            self._put_start(task_id, attempt)
 
     def requeued(
         self,
@@ -84,10 +114,12 @@ class SqliteTasks:
         due_at: datetime | None,
     ) -> None:
         """Note that an attempt ended without ending the task."""
+        began = self._begun.pop(task_id, None)
+        if began is not None and (attempt is None or attempt.outcome != REFUSED):
+            self._put_start(task_id, began)
         ended = None if attempt is None else attempt_values(attempt)
-        self._writer.put(
-            task_writes.requeued, (task_id, ended, deaths, spent, micros_or_none(due_at))
-        )
+        values = (task_id, ended, deaths, spent, micros_or_none(due_at))
+        self._writer.put(task_writes.requeued, values, keys=(task_id,))
 
     def finish(
         self,
@@ -99,6 +131,9 @@ class SqliteTasks:
         done: Done,
     ) -> None:
         """Commit the end of a task and its outbox row in one transaction."""
+        began = self._begun.pop(task_id, None)
+        if began is not None and (attempt is None or attempt.token != began.token):
+            self._put_start(task_id, began)
         ended = (
             outcome.status.value,
             outcome.result,
@@ -115,12 +150,15 @@ class SqliteTasks:
                 None if attempt is None else attempt_values(attempt),
                 None if outbox is None else outbox_values(outbox),
             ),
+            keys=(task_id,) if outbox is None else (task_id, outbox.webhook_id),
             size=len(outcome.result or b"") + (0 if outbox is None else len(outbox.body)),
             done=done,
         )
 
     async def get(self, task_id: TaskId) -> TaskRecord | None:
         """Return a task with its webhook state, or None."""
+        if task_id in self._begun:
+            await self._note_starts_now()
 
         def query(connection: sqlite3.Connection) -> TaskRecord | None:
             row = connection.execute(_GET, (task_id,)).fetchone()
@@ -132,6 +170,8 @@ class SqliteTasks:
         self, chosen: TaskFilter, *, limit: int, cursor: str | None
     ) -> tuple[list[TaskRecord], str | None]:
         """Return a page, newest first, and the cursor of the next one."""
+        if self._begun:
+            await self._note_starts_now()
         below = decode_cursor(cursor)
 
         def query(connection: sqlite3.Connection) -> tuple[list[TaskRecord], str | None]:
@@ -175,6 +215,15 @@ class SqliteTasks:
         counted: list[int] = []
         await self._writer.write(task_writes.prune, (micros(before), limit, counted))
         return counted[-1]
+
+    def _put_start(self, task_id: TaskId, attempt: AttemptRecord) -> None:
+        values = (task_id, attempt_values(attempt))
+        self._writer.put(task_writes.started, values, keys=(task_id,))
+
+    async def _note_starts_now(self) -> None:
+        self.note_starts()
+        with suppress(Unavailable):  # an outage of writes does not stop reads
+            await self._writer.flush()
 
 
 def _listing(chosen: TaskFilter, below: int | None) -> tuple[str, Sequence[object]]:

@@ -2,7 +2,8 @@
 
 While one transaction is being synced to disk the next writes gather, so that under load many accepted
 tasks share one fsync, and a lone write waits for nobody (group commit). Writes are applied in the order
-of the calls.
+of the calls, but that within one transaction those of one kind are brought together, so that they need
+fewer statements, where no write of the same key stands between them.
 
 A commit that failed is an outage: the batch and all that is buffered behind it fail, because later
 writes may rest on it, and what comes meanwhile fails at once. After a failed fsync the kernel may have
@@ -14,8 +15,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections import deque
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -46,11 +47,14 @@ _log = logging.getLogger(__name__)
 class Write:
     """One buffered write."""
 
-    __slots__ = ("done", "handler", "size", "values")
+    __slots__ = ("done", "handler", "keys", "size", "values")
 
-    def __init__(self, handler: Handler, values: Values, size: int, done: Done | None) -> None:
+    def __init__(
+        self, handler: Handler, values: Values, keys: tuple[str, ...], size: int, done: Done | None
+    ) -> None:
         self.handler = handler
         self.values = values
+        self.keys = keys
         self.size = size
         self.done = done
 
@@ -80,7 +84,9 @@ class Writer:
         self._loop = loop
         self._clock = clock
         self._connect = connect
-        self._queue: SimpleQueue[Write | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Write] | None] = SimpleQueue()
+        self._gathered: list[Write] = []  # in this turn of the loop
+        self._taken: deque[Write] = deque()  # read from the queue; touched in the thread only
         self._buffered = 0  # bytes; touched on the loop only
         self._closed = False  # no new writes; touched on the loop only
         self._stopping = False  # the end was read from the queue; touched in the thread only
@@ -98,6 +104,7 @@ class Writer:
         handler: Handler,
         values: Values,
         *,
+        keys: tuple[str, ...] = (),
         size: int = 0,
         done: Done | None = None,
         refusable: bool = False,
@@ -107,6 +114,8 @@ class Writer:
         Args:
             handler: applies it, together with its neighbours of the same kind.
             values: what the handler needs; must not change afterwards.
+            keys: what it writes to: none of another write with one of them changes its place with this
+                one. None at all: no write does.
             size: bytes of its bodies.
             done: told on the loop how it went.
             refusable: refuse it when too much is buffered (new work; the rest is bounded by what
@@ -119,7 +128,11 @@ class Writer:
             self._refuse(done, "Store is too far behind")
         else:
             self._buffered += size
-            self._queue.put(Write(handler, values, size, done))
+            if not self._gathered:
+                # At the end of the turn, so that its writes come into one transaction: a thread that
+                # is woken by the first of them would begin with that one alone.
+                self._loop.call_soon(self._hand_over)
+            self._gathered.append(Write(handler, values, keys, size, done))
 
     async def write(self, handler: Handler, values: Values) -> None:
         """Buffer a write and wait until it is durable.
@@ -140,12 +153,26 @@ class Writer:
         self.put(handler, values, done=done)
         await settled
 
+    async def flush(self) -> None:
+        """Wait until everything that was buffered before is durable.
+
+        Raises:
+            Unavailable: the store is out.
+        """
+        await self.write(_nothing, ())
+
     async def close(self) -> None:
         """Commit what is buffered and end the thread; writes after this are refused."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._queue.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._queue.put(gathered)
 
     def _refuse(self, done: Done | None, reason: str) -> None:
         if done is not None:
@@ -173,17 +200,20 @@ class Writer:
         """Return what is buffered, within the limits of a batch; wait for the first write."""
         batch: list[Write] = []
         size = 0
-        try:
-            write = self._queue.get(timeout=wait_s)
-            while write is not None:
-                batch.append(write)
-                size += write.size
-                if len(batch) >= MAX_BATCH or size >= MAX_BATCH_BYTES:
-                    return batch
-                write = self._queue.get_nowait()
-            self._stopping = True
-        except Empty:
-            pass
+        taken = self._taken
+        while len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            if not taken:
+                try:
+                    gathered = self._queue.get(timeout=0 if batch else wait_s)
+                except Empty:
+                    break
+                if gathered is None:
+                    self._stopping = True
+                    break
+                taken.extend(gathered)
+            write = taken.popleft()
+            batch.append(write)
+            size += write.size
         return batch
 
     def _commit(self, batch: list[Write]) -> dict[Write, Unavailable]:
@@ -196,7 +226,7 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         refused: dict[Write, Unavailable] = {}
         try:
-            for handler, values in _kinds(batch):
+            for handler, values in group(batch):
                 handler(connection, values)
         except Exception as exc:
             if _is_outage(exc):
@@ -290,6 +320,10 @@ class Writer:
                 )
 
 
+def _nothing(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
+    del connection, writes
+
+
 def probe(connection: sqlite3.Connection) -> None:
     """Prove that a database takes writes again, and that what it shows is on the disk.
 
@@ -305,10 +339,30 @@ def probe(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _kinds(batch: list[Write]) -> Iterator[tuple[Handler, list[Values]]]:
-    """Join neighbours of one kind, so that a handler can apply many in one statement."""
-    for handler, writes in groupby(batch, key=lambda write: write.handler):
-        yield handler, [write.values for write in writes]
+def group(batch: list[Write]) -> list[tuple[Handler, list[Values]]]:
+    """Bring writes of one kind together, so that a handler can apply many in one statement.
+
+    A write joins the last group of its kind, unless a later group has one of its keys.
+    """
+    groups: list[tuple[Handler, list[Values]]] = []
+    latest: dict[Handler, int] = {}  # group of a kind
+    touched: dict[str, int] = {}  # the last group that has a key
+    for write in batch:
+        last, place = len(groups) - 1, latest.get(write.handler, -1)
+        if not write.keys:
+            latest.clear()
+            place = place if place == last else -1
+        for key in write.keys:
+            if touched.get(key, 0) > place:
+                place = -1
+        if place < 0:
+            place = last + 1
+            groups.append((write.handler, []))
+        latest[write.handler] = place
+        groups[place][1].append(write.values)
+        for key in write.keys:
+            touched[key] = place
+    return groups
 
 
 def _is_outage(exc: Exception) -> bool:

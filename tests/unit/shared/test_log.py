@@ -249,6 +249,22 @@ async def test_a_batch_is_bounded_and_says_what_it_left_out(out: io.StringIO) ->
     assert (lines[-1]["action"], lines[-1]["count"]) == ("log.skipped", 7)
 
 
+async def test_what_is_left_out_again_is_told_again(out: io.StringIO) -> None:
+    """Noted lines that nobody made an entry of count like all others."""
+    ring = setup_logging(Noon(), stream=out)
+    log = TaskLog(ring)
+    for told in (1, 2):
+        for _ in range(MAX_BATCH + told):
+            log.ended("t-1", LANE, "succeeded", "ok", 1.0, "", 0.0)
+        await wait_until(
+            lambda told=told: out.getvalue().count("log.skipped") == told, "it is told"
+        )
+    counts = [line.get("count") for line in _written(out) if line["action"] == "log.skipped"]
+    assert counts == [1, 2]
+    assert out.getvalue().count("task.succeeded") == 2 * MAX_BATCH
+    assert sum("succeeded" in line for line in ring.lines()) == 2 * MAX_BATCH + 3
+
+
 def test_without_a_loop_task_lines_are_written_at_once(out: io.StringIO) -> None:
     """A command that runs no loop loses none."""
     ring = setup_logging(Noon(), stream=out)
@@ -279,7 +295,7 @@ def test_what_happens_to_a_task_is_noted_under_its_event(noted: tuple[TaskLog, L
     log.accepted("t-1", LANE, "sync", "c-1")
     log.started("t-1", LANE, "a:1", 2, "c-1")
     log.changed("t-1", LANE, TaskEvent.RETRIED, "timeout", "c-1")
-    log.ended("t-1", LANE, "failed", "function_error", 1.5, "c-1")
+    log.ended("t-1", LANE, "failed", "function_error", 1.5, "c-1", 0.0)
     log.rejected("queue_full", "c-2")
     assert [line.partition("] [TASK] ")[2] for line in ring.lines()] == [
         "Task of 'hello' accepted, mode sync task_id=t-1 correlation_id=c-1",
@@ -302,9 +318,17 @@ def test_every_event_that_ends_no_task_can_be_noted(
     assert len(ring.lines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("level", "detailed"), [("debug", True), ("info", False), ("error", False)]
+)
+def test_acceptance_and_start_are_details(level: str, detailed: bool) -> None:
+    """Whoever would tell of them may ask first."""
+    assert TaskLog(LogRing(Noon(), level=level)).detailed is detailed
+
+
 @pytest.mark.parametrize("status", sorted(TERMINAL))
 def test_every_end_can_be_noted(noted: tuple[TaskLog, LogRing], status: str) -> None:
     """A new terminal status needs its action."""
     log, ring = noted
-    log.ended("t-1", LANE, status, "code", 1.0)
+    log.ended("t-1", LANE, status, "code", 1.0, "", 0.0)
     assert len(ring.lines()) == 1

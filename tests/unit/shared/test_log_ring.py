@@ -218,6 +218,8 @@ def test_the_writer_is_offered_tasks_lines_only() -> None:
     class Kept:
         def __init__(self) -> None:
             self.entries: list[Entry] = []
+            self.room = 1
+            self.skipped = 0
 
         def offer(self, entry: Entry) -> None:
             self.entries.append(entry)
@@ -228,6 +230,43 @@ def test_the_writer_is_offered_tasks_lines_only() -> None:
     ring.task_line("task.succeeded", "t-1", function="f", seconds=1)
     ring.task_line("task.started", "t-1")
     assert [entry.action for entry in writer.entries] == ["task.succeeded"]
+    ring.note_task("task.failed", "t-2", ("function",), ("f",), 0.0)
+    ring.note_task("task.started", "t-2", ("function",), ("f",), 0.0)
+    assert [entry.action for entry in writer.entries] == ["task.succeeded", "task.failed"]
+    writer.room = 0
+    ring.note_task("task.failed", "t-3", ("function",), ("f",), 0.0)
+    assert (len(writer.entries), writer.skipped, len(ring.lines())) == (2, 1, 4)
+
+
+def test_a_noted_line_is_the_line_of_its_fields() -> None:
+    """It is told by its values only; filters and followers find it like any other."""
+    ring, other = LogRing(Steps()), LogRing(Steps())
+    fields: dict[str, object] = {
+        "function": "f",
+        "code": "Bearer abc",
+        "seconds": 1,
+        "correlation_id": "c-1",
+    }
+    names, values = tuple(fields), tuple(fields.values())
+    ring.note_task("task.failed", "t-1", names, values, 7.0)
+    other.keep_task("task.failed", "t-1", fields)
+    assert ring.lines() == other.lines()
+    assert "failed after 1.000 s: [redacted] task_id=t-1 correlation_id=c-1" in ring.lines()[0]
+    assert ring.lines(LogQuery(task_id="t-2")) == ring.lines(LogQuery(level="error")) == []
+    follower = _followed(ring)
+    ring.note_task("task.failed", "t-2", names, values, 7.0)
+    assert follower.take() == ring.lines(LogQuery(task_id="t-2"))
+
+
+def test_a_noted_line_has_the_time_at_which_it_was_noted() -> None:
+    """The wall clock is read once a second; in between the monotonic one tells."""
+    clock = Steps()
+    ring = LogRing(clock)
+    for now_s in (100.0, 100.5, 101.0, 101.5, 101.75):
+        ring.note_task("task.succeeded", "t-1", ("function", "seconds"), ("f", 1), now_s)
+    seconds = [line[18:24] for line in ring.lines()]
+    assert seconds == ["05.678", "06.178", "06.678", "06.678", "06.928"]
+    assert clock.read == 1
 
 
 @given(st.text())

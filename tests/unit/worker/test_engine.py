@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 from shared.log_ring import LogQuery, LogRing, Subscription
@@ -11,7 +12,8 @@ from shared.task_state import TaskStatus
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.waiting import wait_until
 from tests.unit.worker.workbench import turns, workbench
-from worker import function
+from worker import Context, function
+from worker.attempt import Attempt
 from worker.counters import RUN_BOUNDS_S, FunctionCounters
 from worker.engine import TICK_S
 from worker.journal import Journal
@@ -44,6 +46,25 @@ async def long() -> str:
 async def sleeps() -> None:
     """Waits for ever."""
     await asyncio.get_running_loop().create_future()
+
+
+@function
+async def asks(ctx: Context) -> str:
+    """Wants its context."""
+    return ctx.task_id
+
+
+@function
+async def named() -> str | None:
+    """Tells the name of the task of the loop that runs it."""
+    task = asyncio.current_task()
+    return None if task is None else task.get_name()
+
+
+@function
+def blocks(ctx: Context) -> str:
+    """Runs in a thread."""
+    return ctx.task_id
 
 
 @function
@@ -187,3 +208,32 @@ async def test_a_large_result_is_shortened_in_the_log() -> None:
         sink, _ = bench.submit(long)
         await sink.end()
     assert str(kept[0]["result"]).endswith("… (5002 bytes)")
+
+
+async def test_an_attempt_that_ended_is_freed_without_the_collector() -> None:
+    """Nothing it refers to refers back to it, however it ran and ended; cycles cost every call."""
+    async with workbench(quick, asks, blocks, sleeps) as bench:
+        gc.collect()
+        gc.disable()
+        try:
+            for each in (quick, asks, blocks):
+                sink, _ = bench.submit(each)
+                await sink.end()
+            sink, task = bench.submit(sleeps)
+            await turns(2)
+            bench.engine.cancel(task.id)
+            await sink.end()
+            await wait_until(lambda: _attempts_in_memory() == 0, "every attempt is freed")
+        finally:
+            gc.enable()
+
+
+async def test_the_task_of_the_loop_has_the_name_of_its_function() -> None:
+    """What lists the tasks of a process (a debugger, a warning) shows whose they are."""
+    async with workbench(named) as bench:
+        sink, _ = bench.submit(named)
+        assert (await sink.end()).result == b'"named"'
+
+
+def _attempts_in_memory() -> int:
+    return sum(type(each) is Attempt for each in gc.get_objects())

@@ -10,12 +10,14 @@ from balancer.core.live_task import LiveTask
 from balancer.delivery.durable import DurableTasks
 from balancer.delivery.journal import Journal
 from balancer.store.memory import MemoryStore
+from balancer.store.ports import OutboxRow
 from balancer.store.sealing import Sealer
 from shared.errors import Failure
 from shared.ids import TaskId
 from shared.log import TaskLog
 from shared.log_ring import LogRing
-from shared.task import Mode, TaskRequest
+from shared.task import Mode, Outcome, TaskRequest, WebhookTarget
+from shared.task_state import TaskStatus
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.scheduler_rig import Sink
 
@@ -42,6 +44,23 @@ async def test_a_task_counts_from_its_acceptance_and_is_bounded() -> None:
     refused = await durables.accept(_task("b"))
     assert isinstance(refused, Failure)
     assert (refused.code, refused.retry_after_s) == ("queue_full", 5)
+
+
+async def test_a_webhook_is_handed_over_once_its_row_is_committed() -> None:
+    """Not before: a webhook that nobody remembers must not go out."""
+    clock = ManualClock()
+    store = MemoryStore(asyncio.get_running_loop().call_soon)
+    journal = Journal(clock, TaskLog(LogRing(clock)))
+    durables = DurableTasks(store, journal, Sealer("key"), 10, lambda _: None)
+    fresh: list[OutboxRow] = []
+    store.outbox.fresh = fresh.append
+    task = _task("a")
+    task.request.webhook = WebhookTarget(url="http://hooks.test/")
+    assert await durables.accept(task) is None
+    durables.finish(task, Outcome(TaskStatus.SUCCEEDED, b"1"), 2.0, lambda: None)
+    assert fresh == []
+    assert await durables.settled(task.id)
+    assert [(row.webhook_id, row.body) for row in fresh] == [("msg_a", b"1")]
 
 
 async def test_a_task_that_cannot_be_written_down_does_not_count() -> None:

@@ -144,6 +144,92 @@ async def test_a_row_that_was_just_committed_goes_out_when_woken(scene: Scene) -
     assert scene.events == [("t1", "delivered", "")]
 
 
+async def test_a_row_that_is_handed_over_is_not_read_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was committed just now is in memory anyway: the store is not asked."""
+    deliverer = scene.start()
+    await scene.put(row("t1"))
+    deliverer.wake()
+    await scene.until(lambda: scene.events, "it has caught up with the store")
+    await asyncio.sleep(0)
+    await scene.put(row("t2"), row("t3", "http://b.test/"))
+    monkeypatch.setattr(scene.store.outbox, "due", None)
+    for task_id, url in (("t2", "http://hooks.test/x"), ("t3", "http://b.test/")):
+        deliverer.take(row(task_id, url))
+        deliverer.take(row(task_id, url))
+    await scene.until(lambda: len(scene.events) == 3, "both are delivered")
+    assert len(scene.sender.tried) == 3
+    assert await scene.state("t3") == WebhookState(status="delivered", attempts=1)
+
+
+@pytest.mark.parametrize("bound", ["MAX_WAITING", "MAX_WAITING_A_HOST", "MAX_WAITING_BYTES"])
+async def test_past_the_bounds_of_the_memory_rows_wait_in_the_store(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """A receiver that hangs fills neither the memory nor anybody's way, and nothing is lost."""
+    size = len(row("x").body) if bound.endswith("BYTES") else 1
+    monkeypatch.setattr(webhooks, bound, 4 * size)
+    scene.sender.open.clear()
+    deliverer = scene.start(host_limit=2)
+    await scene.until(lambda: deliverer.caught_up, "the store is empty")
+    for number in range(1, 31):
+        await scene.put(row(f"t{number}"))
+        deliverer.take(row(f"t{number}"))
+    assert deliverer.waiting <= 4
+    assert deliverer.under_way == 2
+    scene.sender.open.set()
+    await scene.until(lambda: len(scene.events) == 30, "all are delivered")
+    assert len(scene.sender.tried) == len(set(scene.sender.tried)) == 30
+    await scene.until(lambda: deliverer.caught_up, "new rows are taken again")
+
+
+async def test_a_row_that_is_settled_while_the_store_is_read_is_not_tried_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a reader shows may be older than what we know."""
+    deliverer = scene.start()
+    await scene.until(lambda: deliverer.caught_up, "the store is empty")
+    read, reading, go_on = scene.store.outbox.due, asyncio.Event(), asyncio.Event()
+
+    async def slow(*given: object, **chosen: object) -> Sequence[OutboxRow]:
+        old = await read(*given, **chosen)  # pyright: ignore[reportArgumentType] passed on
+        reading.set()
+        await go_on.wait()
+        return old
+
+    await scene.put(row("t1"))
+    monkeypatch.setattr(scene.store.outbox, "due", slow)
+    deliverer.wake()
+    await reading.wait()
+    deliverer.take(row("t1"))
+    await scene.until(lambda: scene.events, "it is delivered while the store is read")
+    go_on.set()
+    await scene.until(lambda: deliverer.caught_up, "the store has been read")
+    assert scene.sender.tried == [("msg_t1", "http://hooks.test/x")]
+
+
+async def test_a_sender_that_breaks_costs_no_webhook(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of ours is reported, and the webhook is tried again after a while."""
+    monkeypatch.setattr(webhooks, "STORE_RETRY_S", 0.02)
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    send, broken = scene.sender.send, [True]
+
+    async def break_once(**given: object) -> Sent:
+        if broken.pop() if broken else False:
+            raise ZeroDivisionError
+        return await send(**given)  # pyright: ignore[reportArgumentType] passed on
+
+    monkeypatch.setattr(scene.sender, "send", break_once)
+    await scene.put(row("t1"), row("t2"))
+    scene.start(host_limit=1)
+    await scene.until(lambda: len(scene.events) == 2, "both are delivered")
+    assert [context["message"] for context in told] == ["webhook try failed"]
+
+
 async def test_a_failed_try_is_made_again_when_its_time_has_come(scene: Scene) -> None:
     """The same webhook id goes out again, after the wait and not before."""
     scene.sender.script["http://hooks.test/x"] = [UNAVAILABLE]

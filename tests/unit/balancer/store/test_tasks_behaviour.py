@@ -157,6 +157,48 @@ async def test_a_task_ends_once(store: Store, status: TaskStatus) -> None:
     assert await store.outbox.due(after(1000), 10) == []
 
 
+async def test_many_tasks_that_pass_by_at_once_all_arrive(store: Store) -> None:
+    """Whatever is brought together on its way, each task ends with its own result and webhook."""
+    numbers = range(1, 151)
+    answers: list[object] = []
+    for number in numbers:
+        task_id = TaskId(f"t{number}")
+        store.tasks.accept(stored_task(number), answers.append)
+        if number % 3 == 0:
+            store.tasks.started(task_id, attempt(1))
+        if number % 5:
+            end = attempt(1, outcome="succeeded") if number % 2 else None
+            outcome = succeeded(b"%d" % number)
+            row = webhook(task_id)
+            store.tasks.finish(task_id, outcome, end, after(0), row, answers.append)
+            store.tasks.finish(task_id, failed(), end, after(9), None, answers.append)
+        if number % 5 == 1:
+            store.outbox.delivered(f"msg_{task_id}", after(0), answers.append)
+    await wait_until(lambda: len(answers) == 150 + 2 * 120 + 30, "all are committed")
+    assert set(answers) == {None}
+    for number in numbers:
+        record = await found(store, f"t{number}")
+        running = TaskStatus.RUNNING if number % 3 == 0 else TaskStatus.QUEUED
+        assert record.status is (TaskStatus.SUCCEEDED if number % 5 else running)
+        assert record.result == (b"%d" % number if number % 5 else None)
+        assert len(record.attempts) == (number % 3 == 0 or bool(number % 2 and number % 5))
+        delivered = "delivered" if number % 5 == 1 else "pending"
+        state = record.webhook.status if record.webhook else None
+        assert state == (delivered if number % 5 else None)
+    assert [task.order for task in await store.tasks.recover(after_order=0, limit=99)] == [
+        number for number in numbers if not number % 5
+    ]
+
+
+async def test_an_end_brings_the_beginning_of_its_attempt_along(store: Store) -> None:
+    """A short attempt was never noted as started."""
+    await accept(store, stored_task(1))
+    await finish(store, "t1", ended=attempt(2, outcome="succeeded"))
+    record = await found(store, "t1")
+    assert record.started_at == attempt(2).started_at
+    assert record.attempts == (attempt(2, outcome="succeeded"),)
+
+
 async def test_a_failure_is_shown_with_its_details(store: Store) -> None:
     """Code, message and type survive."""
     await accept(store, stored_task(1))
