@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Generator
+from typing import cast
 
 import hypothesis
 import pytest
@@ -51,7 +52,7 @@ def leak_check(request: pytest.FixtureRequest) -> None:
 
     The fixture of the root conftest is set up first, so it looks last, when the test's own are torn down.
     """
-    node: object = request.node
+    node = cast("object", request.node)  # pyright: ignore[reportUnknownMemberType]  # untyped in pytest
     if isinstance(node, pytest.Item) and node.get_closest_marker("asyncio"):
         request.getfixturevalue("no_task_left_running")
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -73,7 +74,8 @@ def new_reader(clone: Path, name: str) -> Generator[Reader]:
 @pytest.fixture
 def reader(clone: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
     """Return a new user in the clone."""
-    with new_reader(clone, str(request.node.name)) as reader:
+    name = cast("str", request.node.name)  # pyright: ignore[reportUnknownMemberType]  # untyped in pytest
+    with new_reader(clone, name) as reader:
         yield reader
 
 
