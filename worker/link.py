@@ -1,8 +1,7 @@
-"""The shell of a link: an aiohttp WebSocket on `/link` around the machine that speaks the protocol.
+"""The shell of a link: a WebSocket on `/link` around the machine that speaks the protocol.
 
-One task reads, which is the request's own; one writes: it sleeps until the machine has something,
-so that all that gets ready in one turn of the loop leaves in one frame, and it waits for the socket
-to drain between two frames.
+All that gets ready in one turn of the loop leaves in one frame. A socket that is full is not written
+to; what is cut late is newer and is shared more fairly.
 """
 
 from __future__ import annotations
@@ -11,15 +10,17 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import web
 
 from shared.edge.codec import is_key
-from shared.protocol.limits import MAX_FRAME, PART_BYTES
+from shared.protocol.limits import PART_BYTES
 from shared.protocol.worker_link import WorkerLink
+from worker.link_socket import accept_socket
 from worker.session import LinkSession
 
 if TYPE_CHECKING:
     from shared.clock import Clock
+    from shared.edge.link_socket import LinkSocket
     from worker.peers import Peers
 
 TICK_S = 1.0  # three looks at a silence of three seconds
@@ -53,7 +54,7 @@ class LinkServer:
         self._key = key
         self._heartbeat_interval_s = heartbeat_interval_s
         self._heartbeat_timeout_s = heartbeat_timeout_s
-        self._open: set[_LinkSocket] = set()
+        self._open: set[LinkShell] = set()
         self._leaving = False
 
     def authorized(self, request: web.Request) -> bool:
@@ -68,12 +69,9 @@ class LinkServer:
         if self._leaving:  # who has been told Goodbye dials again at once
             body = {"success": False, "error": "Worker is stopping", "code": "shutting_down"}
             return web.json_response(body, status=503)
-        socket = web.WebSocketResponse(
-            compress=False, max_msg_size=MAX_FRAME, timeout=CLOSE_TIMEOUT_S
-        )
-        await socket.prepare(request)
+        shell = LinkShell(self._clock)
+        socket = accept_socket(request, shell)
         session = LinkSession(self._peers)
-        shell = _LinkSocket(socket, self._clock)
         session.link = WorkerLink(
             session,
             shell,
@@ -82,10 +80,10 @@ class LinkServer:
         )
         self._open.add(shell)
         try:
-            await shell.serve(session)
+            await shell.serve(session, socket)
         finally:
             self._open.discard(shell)
-        return socket
+        return web.Response()  # goes nowhere: the connection is closed
 
     async def close(self) -> None:
         """Send what is still to be said and close every socket; no new one is taken."""
@@ -93,86 +91,120 @@ class LinkServer:
         await asyncio.gather(*(shell.shut() for shell in self._open), return_exceptions=True)
 
 
-class _LinkSocket:
-    """One socket; the `Wire` of its machine."""
+class LinkShell:
+    """One socket; the `Wire` of its machine, and the receiver of its socket.
 
-    def __init__(self, socket: web.WebSocketResponse, clock: Clock) -> None:
-        self._socket = socket
+    Args:
+        clock: tells the machine the time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ready = asyncio.Event()
+        self._link: WorkerLink | None = None
+        self._socket: LinkSocket | None = None
+        self._due = False  # a flush is
+        self._full_s: float | None = None  # since when the socket takes nothing
         self._closing = False
+        self._over = asyncio.Event()
         self._done = asyncio.Event()
+        self._fault: Exception | None = None  # a bug of ours
 
     # Wire
 
     def wake(self) -> None:
-        """Have the writer look."""
-        self._ready.set()
+        """Flush after what was woken together with us.
+
+        A call that is short ends in the next turn of the loop, and its result then leaves in one
+        frame with the report of its slot.
+        """
+        if not self._due:
+            self._due = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._flush)
 
     def close(self, code: str, message: str) -> None:
-        """Have the writer send what is left and close the socket."""
+        """Send what is left, then close the socket."""
         self._closing = True
-        self._ready.set()
+        self.wake()
+
+    # The socket's receiver
+
+    def received(self, frame: bytes) -> None:
+        """Take a frame."""
+        link = self._link
+        if link is None:
+            return
+        try:
+            link.receive(frame, self._clock.monotonic())
+        except Exception as exc:  # it reads whatever comes: this is a bug of ours
+            self._fail(exc)
+
+    def writable(self) -> None:
+        """Go on sending."""
+        self._full_s = None
+        self._flush()
+
+    def lost(self) -> None:
+        """End."""
+        self._over.set()
 
     # Shell
 
-    async def serve(self, session: LinkSession) -> None:
-        """Run the link until it is over."""
-        link = session.link
-        link.opened(self._clock.monotonic())
-        try:
-            await self._run(session)
-        finally:
-            self._done.set()  # also when the peer went away: aiohttp cancels the handler then
+    async def serve(self, session: LinkSession, socket: LinkSocket) -> None:
+        """Run the link until it is over.
 
-    async def _run(self, session: LinkSession) -> None:
-        link = session.link
-        async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self._write(link), name="link-writer")
-            ticker = tasks.create_task(self._tick(link), name="link-ticker")
-            try:
-                await self._read(link)
-            finally:
-                link.closed(self._clock.monotonic())
-                session.closed()
-                ticker.cancel()
-                if not self._closing:  # else the writer is about to shake hands for the last time
-                    writer.cancel()
+        Raises:
+            Exception: a bug of ours ended it.
+        """
+        link = self._link = session.link
+        self._socket = socket
+        link.opened(self._clock.monotonic())
+        loops = [asyncio.ensure_future(part) for part in (self._over.wait(), self._tick(link))]
+        try:
+            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            link.closed(self._clock.monotonic())
+            session.closed()
+            for loop in loops:
+                loop.cancel()
+            ends = await asyncio.gather(*loops, return_exceptions=True)
+            await socket.close()
+            self._done.set()
+        for end in (*ends, self._fault):
+            if isinstance(end, Exception):
+                raise end
 
     async def shut(self) -> None:
-        """Let the writer send what is left, then close the socket and wait for the end."""
+        """Send what is left, then close the socket and wait for the end."""
         self.close("shutting_down", "")
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._done.wait()
 
-    async def _read(self, link: WorkerLink) -> None:
-        async for message in self._socket:
-            if message.type is WSMsgType.BINARY:
-                link.receive(message.data, self._clock.monotonic())
-            elif message.type is WSMsgType.TEXT:
-                link.goodbye("protocol_error", "the link speaks binary frames")
-
-    async def _write(self, link: WorkerLink) -> None:
-        """Send frames while there are any; end the socket when the machine or the peer is done."""
+    def _flush(self) -> None:
+        """Send what is ready and what the socket takes; end when that was the last."""
+        self._due = False
+        socket, link = self._socket, self._link
+        if socket is None or link is None or self._over.is_set():
+            return
         try:
-            while True:
-                await self._ready.wait()
-                # What was woken together with us first: a call that is short ends in this turn, and
-                # its result then leaves in one frame with the report of its slot.
-                await asyncio.sleep(0)
-                self._ready.clear()
-                closing = self._closing
-                while (frame := link.flush()) is not None:
-                    async with asyncio.timeout(SEND_TIMEOUT_S):
-                        await self._socket.send_bytes(frame)
-                    if len(frame) > PART_BYTES:  # sending waits only for a socket that is full
-                        await asyncio.sleep(0)
-                if closing:
-                    await self._socket.close(code=WSCloseCode.OK)
+            while not socket.full:
+                frame = link.flush()
+                if frame is None:
+                    break
+                socket.send(frame)
+                if len(frame) > PART_BYTES:  # a large body leaves room for others in between
+                    self.wake()
                     return
-        except (ConnectionError, TimeoutError):
-            await self._socket.close(code=WSCloseCode.GOING_AWAY, drain=False)
+        except Exception as exc:  # a bug of ours
+            self._fail(exc)
+        if self._closing:
+            self._over.set()
+
+    def _fail(self, fault: Exception) -> None:
+        """End the link because of a bug; `serve` raises it."""
+        self._fault = self._fault or fault
+        self._over.set()
 
     async def _tick(self, link: WorkerLink) -> None:
         opened_s = self._clock.monotonic()
@@ -182,3 +214,7 @@ class _LinkSocket:
             link.tick(now_s)
             if not link.up and now_s - opened_s > HELLO_TIMEOUT_S:
                 link.goodbye("protocol_error", f"no Hello within {HELLO_TIMEOUT_S:g} s")
+            if self._socket is not None and self._socket.full:
+                self._full_s = now_s if self._full_s is None else self._full_s
+                if now_s - self._full_s > SEND_TIMEOUT_S:
+                    self._over.set()

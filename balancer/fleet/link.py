@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from balancer.core.live_task import LiveTask
-    from balancer.fleet.link_socket import LinkSocket
     from balancer.fleet.ports import FleetEvents, Keeper
     from balancer.fleet.worker import FleetWorker
     from shared.clock import Clock
+    from shared.edge.link_socket import LinkSocket
     from shared.protocol.messages import Chunk, Event, Facts, Finished, Refused, Report, Welcome
 
 STREAM_CREDIT = (

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import aiohttp
 
     from balancer.core.settings import Settings
-    from balancer.fleet.link_socket import Receiver
+    from shared.edge.link_socket import Receiver
     from tests.simulation.faulty_store import Disk
     from tests.simulation.hosts import Host
-    from tests.simulation.network import ClientSocket, Network
+    from tests.simulation.network import Network, Socket
     from tests.simulation.virtual_time import VirtualTime
     from tests.simulation.witness import Witness
 
@@ -160,9 +160,7 @@ def process_here() -> Process:
 def rewired(network: Network) -> Generator[None]:
     """Let the balancer's shells use the network of a world instead of sockets."""
 
-    async def connect(
-        url: str, authorization: str, receiver: Receiver, timeout_s: float
-    ) -> ClientSocket:
+    async def connect(url: str, authorization: str, receiver: Receiver, timeout_s: float) -> Socket:
         del authorization
         return await network.connect(urlsplit(url).netloc, process_here(), receiver, timeout_s)
 

@@ -11,11 +11,11 @@ from shared.ids import SequentialIds, TaskId
 from shared.protocol.worker_link import WorkerLink
 from shared.task import Mode, Outcome, Piece, TaskRequest
 from tests.simulation.functions import StagedProcess, hosted
-from tests.simulation.network import Listener, ServerSocket
+from tests.simulation.network import Connection, Listener, Socket
 from worker.authoring.registry import Registry
 from worker.engine import EngineSettings, WorkerEngine
 from worker.facts import WorkerFacts
-from worker.link import _LinkSocket  # pyright: ignore[reportPrivateUsage]  # the shell without HTTP
+from worker.link import LinkShell
 from worker.peers import Identity, Peers
 from worker.processes import ProcessPool
 from worker.runner import Runner
@@ -25,8 +25,7 @@ from worker.threads import ThreadPool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp import web
-
+    from shared.edge.link_socket import LinkSocket
     from tests.simulation.network import Network
     from tests.simulation.virtual_time import VirtualTime
     from tests.simulation.witness import Witness
@@ -216,14 +215,15 @@ class Host:
 
         self._time.after(RESTART_S, restart)
 
-    def _accept(self, socket: ServerSocket) -> None:
-        session = LinkSession(self.peers)
-        shell = _LinkSocket(cast("web.WebSocketResponse", socket), self._time)
+    def _accept(self, connection: Connection) -> None:
+        process = self.process
+        session, shell = LinkSession(self.peers), LinkShell(self._time)
         session.link = WorkerLink(
             session, shell,
             heartbeat_interval_s=self._heartbeat_s, heartbeat_timeout_s=self._heartbeat_s,
         )  # fmt: skip
-        self.process.loop.create_task(shell.serve(session))
+        socket = Socket(connection.server_inbox, connection.down, process, shell)
+        process.loop.create_task(shell.serve(session, cast("LinkSocket", socket)))
 
     def _health(self) -> bytes:
         slots = self.engine.slots()

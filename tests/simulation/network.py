@@ -1,8 +1,8 @@
 """The network of the simulation: connections that delay, hold, cut, duplicate and half-close.
 
 A connection is two ordered pipes, as TCP makes them: what arrives, arrives in order, or not at all
-because the connection broke. `ClientSocket` and `ServerSocket` look like those of `link_socket` and
-aiohttp to the real shells of the product, which run on them unchanged.
+because the connection broke. `Socket` looks like the real one to the shells of the product, which run
+on it unchanged.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from aiohttp import WSMsgType
 
 from shared.protocol.messages import Chunk, Credit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from balancer.fleet.link_socket import Receiver
+    from shared.edge.link_socket import Receiver
     from tests.simulation.virtual_time import Process, VirtualTime
 
 MIN_LATENCY_S = 0.0002
@@ -99,11 +98,6 @@ class Pipe:
         self._queue.append((self._last_s, item))
         self._size += _size(item)
         time.at(self._last_s, self._arrive)
-
-    async def send(self, frame: bytes, loop: asyncio.AbstractEventLoop) -> None:
-        """Send a frame and wait while too much is on its way."""
-        self.push(frame)
-        await self.room(loop)
 
     async def room(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait while too much is on its way."""
@@ -237,88 +231,52 @@ class Connection:
             pipe.stop()
 
 
-class ClientSocket:
-    """The dialler's end, as `balancer.fleet.link_socket.open_socket` returns it.
+class Socket:
+    """One end of a connection, as `shared.edge.link_socket.LinkSocket`.
+
+    Args:
+        inbox: what arrives here.
+        pipe: what is sent from here.
+        process: whose end it is.
+        receiver: is told what comes.
 
     Attributes:
         full: the sender has to wait.
     """
 
-    def __init__(self, connection: Connection, receiver: Receiver) -> None:
+    def __init__(self, inbox: Inbox, pipe: Pipe, process: Process, receiver: Receiver) -> None:
         self.full = False
-        self._connection = connection
+        self._inbox = inbox
+        self._pipe = pipe
+        self._loop = process.loop
         self._receiver = receiver
-        self._reading = connection.client.loop.create_task(self._read())
+        self._reading = self._loop.create_task(self._read())
 
     def send(self, frame: bytes) -> None:
         """Send a frame; after the end it goes nowhere."""
-        connection = self._connection
-        if connection.client_inbox.ended:
+        if self._inbox.ended:
             return
-        connection.up.push(frame)
-        if connection.up.crowded and not self.full:
+        self._pipe.push(frame)
+        if self._pipe.crowded and not self.full:
             self.full = True
-            connection.client.loop.create_task(self._wait())
+            self._loop.create_task(self._wait())
 
     async def close(self) -> None:
         """Close in good order."""
-        connection = self._connection
         self._reading.cancel()
-        if not connection.client_inbox.ended:
-            connection.up.push(End(clean=True))
-            connection.client_inbox.put(End(clean=True))
+        if not self._inbox.ended:
+            self._pipe.push(End(clean=True))
+            self._inbox.put(End(clean=True))
 
     async def _read(self) -> None:
-        while isinstance(item := await self._connection.client_inbox.get(), bytes):
+        while isinstance(item := await self._inbox.get(), bytes):
             self._receiver.received(item)
         self._receiver.lost()
 
     async def _wait(self) -> None:
-        connection = self._connection
-        await connection.up.room(connection.client.loop)
+        await self._pipe.room(self._loop)
         self.full = False
         self._receiver.writable()
-
-
-class Frame(NamedTuple):
-    """What an aiohttp socket yields."""
-
-    type: WSMsgType
-    data: bytes
-
-
-class ServerSocket:
-    """The listener's end, as aiohttp's `WebSocketResponse`."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def __aiter__(self) -> ServerSocket:
-        return self
-
-    async def __anext__(self) -> Frame:
-        """Return the next frame; stop at the end, whatever it was."""
-        item = await self._connection.server_inbox.get()
-        if isinstance(item, bytes):
-            return Frame(WSMsgType.BINARY, item)
-        raise StopAsyncIteration
-
-    async def send_bytes(self, frame: bytes) -> None:
-        """Send a frame."""
-        connection = self._connection
-        if connection.server_inbox.ended:
-            raise ConnectionResetError("Cannot write to closing transport")
-        await connection.down.send(frame, connection.server.loop)
-
-    async def close(self, *, code: int = 1000, drain: bool = True) -> bool:
-        """Close in good order."""
-        del code, drain
-        connection = self._connection
-        if connection.server_inbox.ended:
-            return False
-        connection.down.push(End(clean=True))
-        connection.server_inbox.put(End(clean=True))
-        return True
 
 
 class Listener(NamedTuple):
@@ -326,12 +284,12 @@ class Listener(NamedTuple):
 
     Attributes:
         process: the process.
-        accept: takes a socket.
+        accept: takes a connection.
         health: answers `GET /health`.
     """
 
     process: Process
-    accept: Callable[[ServerSocket], None]
+    accept: Callable[[Connection], None]
     health: Callable[[], bytes]
 
 
@@ -392,7 +350,7 @@ class Network:
 
     async def connect(
         self, address: str, client: Process, receiver: Receiver, timeout_s: float
-    ) -> ClientSocket:
+    ) -> Socket:
         """Open a connection.
 
         Raises:
@@ -407,7 +365,7 @@ class Network:
         opened: asyncio.Future[None] = client.loop.create_future()
 
         def accept() -> None:
-            listener.accept(ServerSocket(connection))
+            listener.accept(connection)
             self.time.after(self.latency_s(), lambda: opened.done() or opened.set_result(None))
 
         self.time.after(self.latency_s(), lambda: listener.process.soon(accept))
@@ -417,7 +375,7 @@ class Network:
         except TimeoutError:
             connection.cut(0.0, self.latency_s(), late=False)
             raise
-        return ClientSocket(connection, receiver)
+        return Socket(connection.client_inbox, connection.up, client, receiver)
 
     async def health(self, address: str, client: Process, timeout_s: float) -> bytes:
         """Get `/health` of an address.

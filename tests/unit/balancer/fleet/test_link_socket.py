@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import InvalidMessage, InvalidStatus, InvalidUpgrade
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, InvalidUpgrade
 from websockets.utils import accept_key
 
 from balancer.fleet.link_socket import LinkSocket, open_socket
@@ -118,7 +118,8 @@ async def test_what_no_link_sends_ends_the_socket(message: str | bytes, code: in
     codes: list[int | None] = []
 
     async def odd(server: ServerConnection) -> None:
-        await server.send(message)
+        with suppress(ConnectionClosed):
+            await server.send(message)
         await server.wait_closed()
         codes.append(server.close_code)
 
