@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -101,6 +102,7 @@ def parse_rules(allowed: str, *, allow_private: bool) -> UrlRules:
     return UrlRules(allow_private=allow_private, hosts=frozenset(hosts), networks=tuple(networks))
 
 
+@lru_cache(1024)  # most tasks of a caller name the same few URLs
 def refused_url(url: str, rules: UrlRules) -> str | None:
     """Tell why a URL may not be called, as far as it shows without resolving its host."""
     if len(url) > MAX_URL:
