@@ -124,7 +124,9 @@ class LinkShell:
 
     def close(self, code: str, message: str) -> None:
         """Send what is left, then close the socket."""
-        self._closing = True
+        if not self._closing:
+            self._closing = True
+            asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._over.set)
         self.wake()
 
     # The socket's receiver
@@ -132,7 +134,7 @@ class LinkShell:
     def received(self, frame: bytes) -> None:
         """Take a frame."""
         link = self._link
-        if link is None:
+        if link is None or self._over.is_set():
             return
         try:
             link.receive(frame, self._clock.monotonic())
@@ -188,18 +190,18 @@ class LinkShell:
         if socket is None or link is None or self._over.is_set():
             return
         try:
-            while not socket.full:
+            while not socket.full:  # else `writable` goes on
                 frame = link.flush()
                 if frame is None:
-                    break
+                    if self._closing:
+                        self._over.set()
+                    return
                 socket.send(frame)
                 if len(frame) > PART_BYTES:  # a large body leaves room for others in between
                     self.wake()
                     return
         except Exception as exc:  # a bug of ours
             self._fail(exc)
-        if self._closing:
-            self._over.set()
 
     def _fail(self, fault: Exception) -> None:
         """End the link because of a bug; `serve` raises it."""

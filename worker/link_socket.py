@@ -34,7 +34,9 @@ def accept_socket(request: web.Request, receiver: Receiver) -> LinkSocket:
     answer = protocol.accept(Request(request.raw_path, Headers(request.headers.items())))
     if answer.status_code != 101:
         raise web.HTTPBadRequest(text=bytes(answer.body).decode())
-    transport = cast("asyncio.Transport", request.transport)
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise web.HTTPBadRequest(text="The caller has left")
     behind = cast("asyncio.Protocol", transport.get_protocol())
     socket = LinkSocket(receiver, client=False, behind=behind)
     protocol.send_response(answer)

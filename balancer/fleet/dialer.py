@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FIRST_BACKOFF_S = 0.05
 LAST_BACKOFF_S = 2.0  # contract §6
+STUCK_MARGIN_S = 5.0  # past STALL_WINDOW: by then the core has given a silent worker up
 MAX_HEALTH = 4 * 1024**2  # bytes of a /health answer
 
 
@@ -47,6 +48,7 @@ class DialSettings:
         timeout_s: of one look and of opening a way.
         heartbeat_interval_s, heartbeat_timeout_s: of a way.
         resume_window_s: told to workers.
+        stall_window_s: a worker that was silent for longer is dialled anew.
     """
 
     balancer_id: str
@@ -58,6 +60,7 @@ class DialSettings:
     heartbeat_interval_s: float = 3.0
     heartbeat_timeout_s: float = 3.0
     resume_window_s: float = 2.0
+    stall_window_s: float = 30.0
 
 
 class Refused(CabrankError):
@@ -197,6 +200,7 @@ class Dialer:
             ),
             welcome=self._welcomed, opened=self._opened, keeper=self._keeper,
             tick_s=min(TICK_S, settings.heartbeat_timeout_s / 2),
+            stuck_s=settings.stall_window_s + STUCK_MARGIN_S,
         )  # fmt: skip
         await port.run(self.worker.entry.url, settings.lb_key, settings.timeout_s)
         self.worker.problem = port.broken_by or "the link closed"

@@ -38,6 +38,8 @@ CREDIT_STEP = 32 * 1024  # credit is told once so much of it is due: not a messa
 # Dispatches that leave at once, not at the end of the loop turn that reads a burst of calls: the
 # worker begins while we go on reading, and the two processes never wait for each other in turns.
 EAGER = 16
+FAREWELL_S = 2.0  # how long what is still to be said may take to leave
+STUCK_S = 35.0  # without a word or a byte that gets through: nobody is at the other end
 TICK_S = 0.25
 _STATUSES = {status.value: status for status in TaskStatus}
 _SUCCEEDED = TaskStatus.SUCCEEDED  # looking a member up costs more than the rest of `outcome_of`
@@ -55,12 +57,14 @@ class LinkPort:
         keeper: told when what is shown of the worker may have changed.
         tick_s: seconds between two looks at the time; less than a heartbeat's time-out, because a look
             that comes later than that says that we were suspended.
+        stuck_s: seconds without a word from the worker, or a byte that it takes, after which the link is
+            dialled anew.
     """
 
     def __init__(
         self, worker: FleetWorker, events: FleetEvents, clock: Clock, *,
         machine: Callable[[LinkPort], BalancerLink], welcome: Callable[[LinkPort, Welcome], str | None],
-        opened: Callable[[LinkPort], None], keeper: Keeper, tick_s: float = TICK_S,
+        opened: Callable[[LinkPort], None], keeper: Keeper, tick_s: float = TICK_S, stuck_s: float = STUCK_S,
     ) -> None:  # fmt: skip
         self.worker = worker
         self.open = False
@@ -71,11 +75,13 @@ class LinkPort:
         self._opened = opened
         self._keeper = keeper
         self._tick_s = tick_s
+        self._stuck_after_s = stuck_s
         self._due: dict[Token, int] = {}  # credit of streams that is not told yet
         self._socket: LinkSocket | None = None
         self._flushing = False  # a flush is due in this turn
         self._over = asyncio.Event()
         self._fault: Exception | None = None  # a bug of ours
+        self._stuck_s: float | None = None  # since when nothing gets through
         self._machine = machine(self)
 
     # The engine's port
@@ -208,12 +214,15 @@ class LinkPort:
     def close(self, code: str, message: str) -> None:
         """Remember why the machine gave the link up; `run` closes the socket."""
         self.broken_by = self.broken_by or f"{code}: {message}"
+        asyncio.get_running_loop().call_later(FAREWELL_S, self._over.set)
         self.wake()
 
     # The socket's receiver
 
     def received(self, frame: bytes) -> None:
         """Take a frame."""
+        if self._over.is_set():
+            return
         try:
             self._machine.receive(frame, self._clock.monotonic())
         except Exception as exc:  # it reads whatever comes: this is a bug of ours
@@ -268,18 +277,18 @@ class LinkPort:
         if socket is None or self._over.is_set():
             return
         try:
-            while not socket.full:
+            while not socket.full:  # else `writable` goes on
                 frame = self._machine.flush()
                 if frame is None:
-                    break
+                    if self.broken_by is not None:
+                        self._over.set()
+                    return
                 socket.send(frame)
                 if len(frame) > PART_BYTES:  # a large body leaves room for others in between
                     self.wake()
                     return
         except Exception as exc:  # a bug of ours
             self._fail(exc)
-        if self.broken_by is not None:
-            self._over.set()
 
     def _fail(self, fault: Exception) -> None:
         """End the link because of a bug; `run` raises it."""
@@ -289,8 +298,20 @@ class LinkPort:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._tick_s)
-            self._machine.tick(self._clock.monotonic())
+            now_s = self._clock.monotonic()
+            self._machine.tick(now_s)
             self.worker.latency_s = self._machine.latency_s
+            stuck = self.worker.silent or (self._socket is not None and self._socket.full)
+            if not stuck:
+                self._stuck_s = None
+            elif self._stuck_s is None:
+                self._stuck_s = now_s
+            elif now_s - self._stuck_s > self._stuck_after_s:
+                # Its host may have vanished without a word: TCP alone would wait a quarter of an hour.
+                self.broken_by = (
+                    self.broken_by or f"nothing got through for {self._stuck_after_s:g} s"
+                )
+                return
 
 
 def report_of(message: Report) -> SlotReport:

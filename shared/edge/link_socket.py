@@ -68,7 +68,8 @@ class LinkSocket(asyncio.Protocol):
         self._behind = behind
         self._reader = FrameReader(None if client else apply_mask, MAX_MESSAGE)
         self._transport: asyncio.Transport | None = None
-        self._closing = False
+        self._closing = False  # our Close was sent
+        self._ending: asyncio.TimerHandle | None = None  # the peer has ended it
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def send(self, data: bytes) -> None:
@@ -79,12 +80,15 @@ class LinkSocket(asyncio.Protocol):
     async def close(self, code: int = NORMAL) -> None:
         """Shake hands for the last time, but not for ever."""
         self._part(code)
-        await asyncio.wait([self._gone], timeout=CLOSE_S)
-        self.abort()
+        try:
+            await asyncio.wait([self._gone], timeout=CLOSE_S)
+        finally:
+            self.abort()
 
-    async def ended(self) -> None:
-        """Wait until the connection is closed."""
-        await asyncio.wait([self._gone])
+    @property
+    def unsent(self) -> int:
+        """Return the bytes that the transport still holds."""
+        return 0 if self._transport is None else int(self._transport.get_write_buffer_size())
 
     def abort(self) -> None:
         """Cut it."""
@@ -99,24 +103,33 @@ class LinkSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
+        if self._ending is not None:
+            return
         try:
             for opcode, payload in self._reader.feed(data):
                 if opcode == BINARY:
                     self._receiver.received(payload)
-                elif opcode == PING:
+                elif (
+                    opcode == PING and not self.full
+                ):  # who does not read fills no memory with Pongs
                     self._write(PONG, payload)
                 elif opcode == CLOSE:
-                    self._part(NORMAL)
-                    self._end()
+                    self._end(NORMAL)
                     return
         except FrameFault as fault:
-            self._part(fault.code)
-            self._end()
+            self._end(fault.code)
+
+    def eof_received(self) -> bool | None:
+        """Close, too."""
+        self._end(NORMAL)
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell of the end."""
         self._transport = None
         self._closing = True
+        if self._ending is not None:
+            self._ending.cancel()
         self._receiver.lost()
         if self._behind is not None:
             self._behind.connection_lost(exc)
@@ -140,9 +153,12 @@ class LinkSocket(asyncio.Protocol):
             self._write(CLOSE, closing(code))
             self._closing = True
 
-    def _end(self) -> None:
-        if self._transport is not None:
+    def _end(self, code: int) -> None:
+        """Close once what is written has left; a peer that does not take it has a moment only."""
+        self._part(code)
+        if self._transport is not None and self._ending is None:
             self._transport.close()
+            self._ending = asyncio.get_running_loop().call_later(CLOSE_S, self.abort)
 
     def _write(self, opcode: int, data: bytes) -> None:
         transport = self._transport

@@ -81,12 +81,13 @@ class FrameReader:
         max_size: bytes of a message, its fragments together.
     """
 
-    __slots__ = ("_buffer", "_fragments", "_fragments_size", "_mask", "_max_size")
+    __slots__ = ("_buffer", "_fragments", "_fragments_size", "_mask", "_max_size", "_needed")
 
     def __init__(self, mask: Mask | None, max_size: int) -> None:
         self._mask = mask
         self._max_size = max_size
         self._buffer = bytearray()  # the beginning of a frame
+        self._needed = 0  # bytes that make that frame whole, once its head is there
         self._fragments: list[bytes] | None = None  # of a message that has begun
         self._fragments_size = 0
 
@@ -99,8 +100,11 @@ class FrameReader:
         kept = self._buffer
         if kept:
             kept += data
+            if len(kept) < self._needed:
+                return []
             data = bytes(kept)
             kept.clear()
+        self._needed = 0
         found: list[Received] = []
         at = 0
         while (end := self._read(data, at, found)) > at:
@@ -126,6 +130,7 @@ class FrameReader:
             begin += KEY_SIZE
         end = begin + size
         if len(data) < end:
+            self._needed = end - at
             return at
         payload = data[begin:end]
         if mask is not None:
@@ -160,6 +165,10 @@ class FrameReader:
             raise FrameFault(PROTOCOL_ERROR, f"opcode {opcode} is unknown")
         if (opcode == CONTINUATION) != (self._fragments is not None):
             raise FrameFault(PROTOCOL_ERROR, "fragments are out of order")
+        if not payload and not first & _FIN:
+            raise FrameFault(
+                PROTOCOL_ERROR, "a fragment is empty"
+            )  # nothing else bounds their number
         fragments = self._fragments = self._fragments or []
         fragments.append(payload)
         self._fragments_size += len(payload)

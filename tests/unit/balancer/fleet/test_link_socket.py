@@ -233,3 +233,82 @@ async def test_a_peer_that_never_says_goodbye_is_cut() -> None:
         async with asyncio.timeout(TIMEOUT_S):
             await socket.close()
         await wait_until(lambda: heard.ends == 1, "the end was told")
+
+
+async def _talk(
+    handler: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> tuple[asyncio.Server, str]:
+    """Run a server that shakes hands and then does as it likes."""
+
+    async def shake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = head.partition("Sec-WebSocket-Key: ")[2].partition("\r\n")[0]
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept_key(key).encode()
+        )
+        await handler(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(shake, "127.0.0.1", 0)
+    return server, f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/link"
+
+
+async def test_a_peer_that_closes_and_does_not_read_is_cut() -> None:
+    """What is still unsent has a moment to leave, not for ever."""
+    go, over = asyncio.Event(), asyncio.Event()
+
+    async def close_and_sit(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        writer.write(b"\x88\x02\x03\xe8")
+        await over.wait()
+
+    server, url = await _talk(close_and_sit)
+    async with server:
+        socket, heard = await opened(url)
+        while not socket.full:
+            socket.send(b"x" * 1024 * 1024)
+        go.set()
+        await wait_until(lambda: heard.ends == 1, "the end was told")
+        over.set()
+
+
+async def test_who_pings_and_does_not_read_fills_no_memory() -> None:
+    """Pongs are left out while the socket is full."""
+    over = asyncio.Event()
+
+    async def ping(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _n in range(200):
+            writer.write(b"\x89\x7d" + b"p" * 125)
+            await writer.drain()
+        writer.write(b"\x82\x01!")
+        await over.wait()
+
+    server, url = await _talk(ping)
+    async with server:
+        socket, heard = await opened(url)
+        while not socket.full:
+            socket.send(b"x" * 1024 * 1024)
+        unsent = socket.unsent
+        await wait_until(lambda: heard.frames == [b"!"], "all pings were read")
+        assert socket.unsent <= unsent
+        over.set()
+        socket.abort()
+        await wait_until(lambda: heard.ends == 1, "the end was told")
+
+
+async def test_a_closing_that_is_cancelled_still_closes() -> None:
+    """Whoever gives up waiting leaves no connection behind."""
+    over = asyncio.Event()
+
+    async def sit(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await over.wait()
+
+    server, url = await _talk(sit)
+    async with server:
+        socket, heard = await opened(url)
+        closing = asyncio.ensure_future(socket.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await wait_until(lambda: heard.ends == 1, "the end was told")
+        over.set()
