@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 class Host:
-    """What waits for one host and port, and how many of its tries are being made."""
+    """What waits for one host and port, its bytes, and how many of its tries are being made."""
 
-    __slots__ = ("in_turn", "name", "rows", "trying")
+    __slots__ = ("in_turn", "name", "rows", "trying", "waiting_bytes")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.rows: deque[OutboxRow] = deque()
+        self.waiting_bytes = 0
         self.trying = 0
         self.in_turn = False
 
@@ -49,6 +50,11 @@ class HostQueues:
         host = self._hosts.get(name)
         return 0 if host is None else len(host.rows)
 
+    def bytes_for(self, name: str) -> int:
+        """Return the bytes of the bodies that wait for a host."""
+        host = self._hosts.get(name)
+        return 0 if host is None else host.waiting_bytes
+
     def waiting_hosts(self) -> list[str]:
         """Return the hosts that rows wait for."""
         return [host.name for host in self._hosts.values() if host.rows]
@@ -62,6 +68,7 @@ class HostQueues:
         host.rows.append(row)
         self.waiting += 1
         self.waiting_bytes += len(row.body)
+        host.waiting_bytes += len(row.body)
         self._line_up(host)
 
     def begin(self) -> tuple[Host, OutboxRow] | None:
@@ -75,6 +82,7 @@ class HostQueues:
         self.trying += 1
         self.waiting -= 1
         self.waiting_bytes -= len(row.body)
+        host.waiting_bytes -= len(row.body)
         self._line_up(host)
         return host, row
 
@@ -93,6 +101,7 @@ class HostQueues:
         self.waiting = self.waiting_bytes = 0
         for host in list(self._hosts.values()):
             host.rows.clear()
+            host.waiting_bytes = 0
             host.in_turn = False
             if not host.trying:
                 del self._hosts[host.name]

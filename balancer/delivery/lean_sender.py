@@ -31,8 +31,9 @@ KEPT_S = 15.0  # an idle connection is kept so long; servers commonly close thei
 MAX_KEPT = 256  # idle connections of all hosts
 LEAST_DIAL_S = 1.0  # an address that does not answer leaves time for the next one, but gets this
 
+# What the other sender would quote in a path or query is not plain: receivers get the same either way.
 _PLAIN = re.compile(
-    r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?((?:[/?][!\"$-~]*)?)"
+    r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?((?:[/?][!$-;=?-Z_a-z~]*)?)"
 )
 
 Lookup = Callable[[str, int], list[str]]
@@ -253,8 +254,9 @@ class LeanSender:
             return plain
         if self._tls is None:
             self._tls = ssl.create_default_context()
+        name = target.host.rstrip(".")  # certificates have names without the dot of the root
         _, secure = await loop.create_connection(
-            HookConnection, address, target.port, ssl=self._tls, server_hostname=target.host
+            HookConnection, address, target.port, ssl=self._tls, server_hostname=name
         )
         return secure
 

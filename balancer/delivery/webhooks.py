@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from balancer.delivery.host_queues import HostQueues
 from shared.client.webhook_sender import Delivered, Failed, Refused, Sent
@@ -34,7 +34,9 @@ MAX_TRIES_AT_ONCE = 64  # sockets and tasks; receivers answer in well under a se
 MAX_TRIES_A_HOST = 8  # enough to be quick, too few to knock a receiver over
 MAX_WAITING = 4096  # rows in memory; the others wait in the store
 MAX_WAITING_A_HOST = 512  # a receiver that hangs must not have all of them
-MAX_WAITING_BYTES = 32 * 1024**2
+MAX_WAITING_BYTES = 32 * 1024**2  # of bodies; what is being tried comes on top
+# As a host has an eighth of the tries: those that hang must not have all of the memory.
+MAX_WAITING_BYTES_A_HOST = MAX_WAITING_BYTES // 8
 MAX_SETTLING = 4096  # new states on their way into the store; past it no try begins
 PAGE = 256  # rows read at once
 STORE_RETRY_S = 1.0  # after the store said that it is out
@@ -114,6 +116,7 @@ class WebhookDeliverer:
         # Rows may be due in the store that are not known here. Until it has been read they all come
         # from there, in their order: a new one must not overtake them for ever.
         self._behind = True
+        self._full = False  # rows were left in the store because of their bodies
         self._woken = asyncio.Event()
         self._ended = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -147,8 +150,9 @@ class WebhookDeliverer:
         if (
             self._behind
             or queues.waiting >= MAX_WAITING
-            or queues.waiting_bytes + len(row.body) > MAX_WAITING_BYTES
             or queues.waiting_for(row.host) >= MAX_WAITING_A_HOST
+            or not self._fits(row)
+            or not self._fits_host(row)
         ):
             self._behind = True
             self._woken.set()
@@ -200,18 +204,35 @@ class WebhookDeliverer:
 
     async def _round(self) -> float:
         """Take every row that is due and has room; return how long nothing else is due."""
-        while room := min(PAGE, MAX_WAITING - self._queues.waiting):
+        self._full = False
+        while not self._full and (room := min(PAGE, MAX_WAITING - self._queues.waiting)):
             now = self._clock.utc_now()
             busy = self._queues.waiting_hosts()
             rows, gone = await self._read(now, room, busy)
-            for row in rows:
-                if row.webhook_id not in gone:
-                    self._add(row)
-            if not rows:
+            self._full = not self._add_page([row for row in rows if row.webhook_id not in gone])
+            if not rows and set(busy).issubset(self._queues.waiting_hosts()):
                 self._behind = bool(busy) or self._woken.is_set()
                 return await self._quiet_s(now)
         self._behind = True
-        return LONGEST_SLEEP_S  # there is no room; a queue that has run dry wakes us
+        return LONGEST_SLEEP_S  # there is no room; `_next` wakes us when there is
+
+    def _add_page(self, rows: Sequence[OutboxRow]) -> bool:
+        """Take the rows of a page that have room; tell whether all bodies together had it."""
+        for row in rows:
+            if not self._fits(row):
+                return False
+            if self._fits_host(row):  # else its host is busy now, and the next page is of others
+                self._add(row)
+        return True
+
+    def _fits(self, row: OutboxRow) -> bool:
+        """Tell whether there is room for a body; one that is larger than all of it waits alone."""
+        waiting = self._queues.waiting_bytes
+        return not waiting or waiting + len(row.body) <= MAX_WAITING_BYTES
+
+    def _fits_host(self, row: OutboxRow) -> bool:
+        waiting = self._queues.bytes_for(row.host)
+        return not waiting or waiting + len(row.body) <= MAX_WAITING_BYTES_A_HOST
 
     async def _read(
         self, now: datetime, room: int, busy: list[str]
@@ -246,9 +267,15 @@ class WebhookDeliverer:
 
     def _next(self) -> tuple[Host, OutboxRow] | None:
         following = self._queues.begin() if self._settling < MAX_SETTLING else None
-        if following is not None and self._behind and not following[0].rows:
-            self._woken.set()  # there is room for more of this host
+        if following is not None and self._behind and self._has_room_again(following[0]):
+            self._woken.set()
         return following
+
+    def _has_room_again(self, host: Host) -> bool:
+        """Tell whether the store should be read after a row of a host has left the memory."""
+        if self._full:  # not at every body that leaves: the pages that are cut cost a read each
+            return self._queues.waiting_bytes <= MAX_WAITING_BYTES // 2
+        return not host.rows
 
     async def _tries(self, host: Host, row: OutboxRow) -> None:
         """Try a row, and then others as long as some can begin: one task for many tries is cheaper."""
@@ -274,6 +301,8 @@ class WebhookDeliverer:
                 self._queues.ended(host)
                 self._ended.set()
             following = self._next()
+        # Now, not when the loop calls back: a row that comes in between must find the place free.
+        self._trying.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _settle(self, row: OutboxRow, sent: Sent) -> None:
         """Write down what came of a try."""
@@ -300,11 +329,12 @@ class WebhookDeliverer:
             self._fell_behind()
         else:
             self.counts[event] += 1
-            self._observe(row, event, error)
             if event == POSTPONED:
                 self._woken.set()  # it may be due before all others
         self._begin()
         self._ended.set()
+        if out is None:
+            self._observe(row, event, error)  # last: it is not ours, and may break
 
     def _forget(self, row: OutboxRow) -> None:
         self._known.discard(row.webhook_id)

@@ -9,15 +9,31 @@ from shared.errors import ConfigError
 
 Connect = Callable[[str], sqlite3.Connection]
 
+OLDEST = (3, 33)  # SQLite that has UPDATE … FROM
 BUSY_TIMEOUT_S = 5.0  # a checkpoint waits so long for a reader; nobody else writes
 JOURNAL_SIZE_LIMIT = 64 * 1024 * 1024  # what a burst may leave behind as a write-ahead log
 
 
-def connect(path: str) -> sqlite3.Connection:
+def connect(
+    path: str, version: tuple[int, ...] = sqlite3.sqlite_version_info
+) -> sqlite3.Connection:
     """Open a database in autocommit: transactions begin where the code says so.
 
     The thread check is off because a connection is made in one thread and then used by one other.
+
+    Args:
+        path: of the file.
+        version: of the SQLite library.
+
+    Raises:
+        ConfigError: the library is too old.
     """
+    if version < OLDEST:
+        needed, found = (".".join(map(str, numbers)) for numbers in (OLDEST, version))
+        raise ConfigError(
+            f"Store {path} needs SQLite {needed} or later, this Python has {found}: use a newer one,"
+            " or a Redis store"
+        )
     return sqlite3.connect(
         path,
         timeout=BUSY_TIMEOUT_S,

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from balancer.delivery import lean_sender
+from balancer.delivery.hook_connection import HookConnection
 from balancer.delivery.lean_sender import LeanSender
 from shared.client.webhook_sender import Delivered, Failed, Sent, WebhookSender
 from shared.system import SystemClock
@@ -25,6 +26,7 @@ from shared.webhooks import WebhookPolicy
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.waiting import wait_until
 
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 RULES = UrlRules(allow_private=True)
 
@@ -70,7 +72,9 @@ Post = Callable[[], Awaitable[Sent]]
 
 
 @asynccontextmanager
-async def running(script: Script, tls: Path | None = None) -> AsyncGenerator[Post]:
+async def running(
+    script: Script, tls: Path | None = None, host: str = "127.0.0.1"
+) -> AsyncGenerator[Post]:
     """Run a scripted server; yield what sends a webhook to it."""
     serving = trusting = None
     if tls is not None:
@@ -81,8 +85,13 @@ async def running(script: Script, tls: Path | None = None) -> AsyncGenerator[Pos
     port = server.sockets[0].getsockname()[1]
     policy, clock = WebhookPolicy(timeout_s=5), ManualClock()
     other = WebhookSender(policy, RULES, clock=clock)
-    sender = LeanSender(policy, RULES, clock=clock, other=other, tls=trusting)
-    url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}/"
+
+    def lookup(name: str, _: int) -> list[str]:
+        assert name == host
+        return ["127.0.0.1"]
+
+    sender = LeanSender(policy, RULES, clock=clock, other=other, tls=trusting, lookup=lookup)
+    url = f"{'http' if tls is None else 'https'}://{host}:{port}/"
 
     async def post() -> Sent:
         return await sender.send(webhook_id="m", url=url, body=b"{}", outcome="succeeded")
@@ -188,6 +197,71 @@ async def test_an_idle_connection_that_speaks_is_dropped() -> None:
     assert script.connections == 2
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        b"HTTP/1.1 500 E\r\nContent-Length: 0\r\nRetry-After: 9\r\n\r\n",
+        b"HTTP/1.1 500 E\r\nX: ",
+        b"H",
+        b"noise",
+    ],
+    ids=["an answer", "the head of one", "a letter", "noise"],
+)
+@pytest.mark.parametrize("first", [200, 503])
+async def test_what_stands_behind_an_answer_is_not_heard(first: int, extra: bytes) -> None:
+    """Neither as this answer nor as the next: it may be a lie about another one's webhook."""
+    answer = b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % first
+    script = Script()
+    script.answers = [[answer + extra, OK], [OK] * 9]
+    async with running(script) as post:
+        sent = await post()
+        assert isinstance(sent, Delivered | Failed)
+        assert (sent.status, getattr(sent, "retry_after_s", None)) == (first, None)
+        assert await post() == Delivered(200)
+    assert script.connections == 2
+
+
+async def test_an_answer_to_one_webhook_is_never_that_of_the_next() -> None:
+    """The half answer that a receiver leaves behind would become a whole one."""
+    script = Script()
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    no = b"HTTP/1.1 503 no\r\nContent-Length: 0\r\n\r\n"
+    script.answers = [[whole + b"HTTP/1.1 200 OK\r\nX: ", no], [no]]
+    async with running(script) as post:
+        assert await post() == Delivered(200)
+        assert await post() == Failed("Request failed with status code 503", 503)
+
+
+async def _connected(script: Script) -> tuple[asyncio.Server, asyncio.Transport, HookConnection]:
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    loop = asyncio.get_running_loop()
+    transport, connection = await loop.create_connection(HookConnection, "127.0.0.1", port)
+    return server, transport, connection
+
+
+async def test_a_receiver_that_says_goodbye_is_not_asked_again_there() -> None:
+    """From that moment on, not only when the socket has been closed."""
+    server, _, connection = await _connected(Script())
+    await connection.post(HEAD, b"{}", asyncio.get_running_loop().time() + 5)
+    assert (connection.status, connection.reusable) == (200, True)
+    connection.eof_received()
+    assert not connection.reusable
+    connection.close()
+    server.close()
+
+
+async def test_a_connection_that_is_gone_is_not_waited_for() -> None:
+    """The caller learns at once that nothing was heard, and takes another."""
+    server, transport, connection = await _connected(Script())
+    transport.close()
+    await wait_until(lambda: not connection.reusable, "the connection knows it")
+    async with asyncio.timeout(2):
+        await connection.post(HEAD, b"{}", asyncio.get_running_loop().time() + 60)
+    assert (connection.status, connection.heard, connection.reusable) == (None, 0, False)
+    server.close()
+
+
 async def test_idle_connections_are_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """A receiver that is not needed any more gets its socket back."""
     monkeypatch.setattr(lean_sender, "KEPT_S", 0.02)
@@ -218,6 +292,15 @@ async def test_tls_is_spoken_with_a_receiver_that_is_trusted(tmp_path: Path) -> 
     assert script.connections == 1
 
 
+async def test_a_name_with_a_dot_at_its_end_has_the_certificate_of_the_name(tmp_path: Path) -> None:
+    """The dot is for name servers; no certificate has it."""
+    pem = tmp_path / "named.pem"
+    pem.write_bytes(_certificate("hooks.test"))
+    script = Script()
+    async with running(script, pem, "hooks.test.") as post:
+        assert await post() == Delivered(200)
+
+
 async def test_a_certificate_of_another_host_is_refused(tmp_path: Path) -> None:
     """Nothing is sent to whoever shows it."""
     pem = tmp_path / "other.pem"
@@ -230,8 +313,9 @@ async def test_a_certificate_of_another_host_is_refused(tmp_path: Path) -> None:
     assert script.requests == 0
 
 
-def _certificate(address: str) -> bytes:
-    """Return a key and a certificate of it, signed by itself."""
+def _certificate(host: str) -> bytes:
+    """Return a key and a certificate of a host, signed by itself."""
+    named = x509.DNSName(host) if host.endswith(".test") else x509.IPAddress(ip_address(host))
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = SystemClock().utc_now()
@@ -243,7 +327,7 @@ def _certificate(address: str) -> bytes:
         .serial_number(1)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), False)
+        .add_extension(x509.SubjectAlternativeName([named]), False)
         .sign(key, hashes.SHA256())
     )
     secret = key.private_bytes(

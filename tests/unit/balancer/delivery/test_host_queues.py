@@ -48,7 +48,10 @@ def test_what_waits_is_counted_in_rows_bytes_and_hosts() -> None:
     assert (queues.waiting_hosts(), queues.waiting_for("a:80")) == (["a:80", "b:80"], 2)
     _begin(queues)
     assert (queues.waiting, queues.waiting_bytes, queues.trying) == (2, 2 * size, 1)
-    assert queues.waiting_for("elsewhere:80") == 0
+    assert (queues.waiting_for("elsewhere:80"), queues.bytes_for("elsewhere:80")) == (0, 0)
+    assert (queues.bytes_for("a:80"), queues.bytes_for("b:80")) == (size, size)
+    queues.clear()
+    assert queues.bytes_for("a:80") == 0
 
 
 def test_clearing_returns_what_waited_and_leaves_what_is_tried() -> None:

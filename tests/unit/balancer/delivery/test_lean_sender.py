@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
-from balancer.delivery.lean_sender import LeanSender, Lookup, addresses_of
+from balancer.delivery.lean_sender import LeanSender, Lookup, Target, addresses_of, target_of
 from shared.client.webhook_sender import Delivered, Failed, Refused, Sent, WebhookSender
 from shared.url_guard import UrlRules, parse_rules
 from shared.webhooks import WebhookPolicy, parse_secrets, verify
@@ -264,6 +265,18 @@ async def test_what_is_not_plain_goes_the_other_way(
     assert await send(sender_of(), url) == Delivered(200)
     [got] = receiver.received
     assert (got.path, got.headers["authorization"]) == ("/x", "Basic YWRhOnB3")
+
+
+@pytest.mark.parametrize("place", ["/a{}b", "/?a={}b"])
+def test_what_a_client_would_quote_is_not_plain(place: str) -> None:
+    """A receiver gets the same request line by either way."""
+    for sign in map(chr, range(0x21, 0x7F)):
+        url = "http://hooks.test" + place.format(sign)
+        target = target_of(url, ANYTHING)
+        if isinstance(target, Target) and sign != "%":  # it stands for what the caller escaped
+            assert target.line.startswith(f"POST {URL(url).raw_path_qs} HTTP".encode()), sign
+        else:
+            assert sign in '"#%<>[\\]^`{|}'
 
 
 async def test_a_query_without_a_path_is_a_query_of_the_root(

@@ -3,112 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from balancer.delivery import webhooks
 from balancer.delivery.webhooks import WebhookDeliverer
-from balancer.store.memory import MemoryStore
 from balancer.store.ports import OutboxRow
-from shared.client.webhook_sender import Delivered, Failed, Refused, Sent
-from shared.ids import TaskId
+from shared.client.webhook_sender import Failed, Refused, Sent
 from shared.task import WebhookState
 from shared.webhooks import WebhookPolicy
-from tests.fakes.manual_clock import START, ManualClock
-from tests.fakes.stored_tasks import accept, finish, stored_task, webhook
-from tests.fakes.waiting import wait_until
+from tests.fakes.manual_clock import START
+from tests.fakes.stored_tasks import webhook
+from tests.fakes.webhook_scene import FullJitter, Scene
 
 UNAVAILABLE = Failed("Request failed with status code 503", 503)
-
-
-class FullJitter:
-    """A chance that always draws the longest wait."""
-
-    def random(self) -> float:
-        """Return the end of the range."""
-        return 1.0
-
-
-class ScriptedSender:
-    """Answers each try by script, per URL; a gate holds tries back."""
-
-    def __init__(self) -> None:
-        self.script: dict[str, list[Sent]] = {}
-        self.tried: list[tuple[str, str]] = []  # (webhook id, url), in order
-        self.open = asyncio.Event()
-        self.open.set()
-        self.held_urls: set[str] = set()
-        self.under_way: list[str] = []
-
-    async def send(
-        self,
-        *,
-        webhook_id: str,
-        url: str,
-        body: bytes,
-        outcome: str,
-        headers: Sequence[tuple[str, str]] = (),
-        correlation_id: str = "",
-    ) -> Sent:
-        """Take a try."""
-        assert (body, outcome, headers, correlation_id) == (
-            b'{"text":"Hello"}',
-            "succeeded",
-            (("x-a", "1"),),
-            "c",
-        )
-        self.tried.append((webhook_id, url))
-        self.under_way.append(url)
-        try:
-            if url in self.held_urls or not self.held_urls:
-                await self.open.wait()
-        finally:
-            self.under_way.remove(url)
-        answers = self.script.get(url)
-        return answers.pop(0) if answers else Delivered(200)
-
-
-class Scene:
-    """A memory store, a sender and deliverers over them."""
-
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.store = MemoryStore(asyncio.get_running_loop().call_soon)
-        self.sender = ScriptedSender()
-        self.events: list[tuple[str, str, str]] = []
-        self.started: list[WebhookDeliverer] = []
-
-    def start(self, **limits: int) -> WebhookDeliverer:
-        """Start a deliverer."""
-        deliverer = WebhookDeliverer(
-            self.store.outbox,
-            self.sender,
-            WebhookPolicy(),
-            clock=self.clock,
-            chance=FullJitter(),
-            observe=lambda row, event, error: self.events.append((row.task_id, event, error)),
-            **limits,
-        )
-        deliverer.start()
-        self.started.append(deliverer)
-        return deliverer
-
-    async def put(self, *rows: OutboxRow) -> None:
-        """Commit webhooks with the ends of their tasks."""
-        for row in rows:
-            await accept(self.store, stored_task(int(row.task_id[1:])))
-            await finish(self.store, row.task_id, row=row)
-
-    async def state(self, task_id: str) -> WebhookState | None:
-        """Return what a caller sees of a webhook."""
-        record = await self.store.tasks.get(TaskId(task_id))
-        assert record is not None
-        return record.webhook
-
-    async def until(self, predicate: Callable[[], object], description: str) -> None:
-        """Wait for the deliverer."""
-        await wait_until(predicate, description)
 
 
 @pytest.fixture
@@ -184,6 +93,92 @@ async def test_past_the_bounds_of_the_memory_rows_wait_in_the_store(
     await scene.until(lambda: deliverer.caught_up, "new rows are taken again")
 
 
+def _bound(monkeypatch: pytest.MonkeyPatch, of_all: int, of_a_host: int) -> None:
+    """Let so many of the tests' rows wait."""
+    size = len(row("x").body)
+    monkeypatch.setattr(webhooks, "MAX_WAITING_BYTES", of_all * size)
+    monkeypatch.setattr(webhooks, "MAX_WAITING_BYTES_A_HOST", of_a_host * size)
+
+
+async def test_bodies_that_the_store_has_are_not_all_read_at_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backlog fills the memory to its bound and no further, whatever its hosts are."""
+    _bound(monkeypatch, 4, 4)
+    scene.sender.open.clear()
+    await scene.put(*(row(f"t{n}", f"http://h{n % 15}.test/") for n in range(1, 31)))
+    deliverer = scene.start(limit=2)
+    await scene.until(lambda: deliverer.waiting >= 4, "the memory is full")
+    await asyncio.sleep(0)
+    assert (deliverer.waiting, deliverer.under_way) == (4, 2)
+    scene.sender.open.set()
+    await scene.until(lambda: len(scene.events) == 30, "all are delivered")
+    assert len(set(scene.sender.tried)) == len(scene.sender.tried) == 30
+
+
+async def test_a_body_past_the_bound_waits_alone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must go out, too."""
+    _bound(monkeypatch, 0, 0)
+    scene.sender.open.clear()
+    await scene.put(*(row(f"t{n}") for n in range(1, 6)))
+    deliverer = scene.start(limit=1)
+    await scene.until(lambda: deliverer.waiting, "one waits beside the one that is tried")
+    await asyncio.sleep(0)
+    assert deliverer.waiting == 1
+    scene.sender.open.set()
+    await scene.until(lambda: len(scene.events) == 5, "all are delivered")
+
+
+@pytest.mark.parametrize("handed_over", [False, True])
+async def test_a_slow_host_with_large_bodies_leaves_room_for_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, handed_over: bool
+) -> None:
+    """A host has a part of the bytes, as it has a part of the tries."""
+    _bound(monkeypatch, 8, 2)
+    slow = "http://slow.test/x"
+    scene.sender.held_urls = {slow}
+    scene.sender.open.clear()
+    rows = [*(row(f"t{n}", slow) for n in range(1, 31)), row("t99", "http://quick.test/")]
+    if not handed_over:
+        await scene.put(*rows)
+    deliverer = scene.start(host_limit=3)
+    if handed_over:
+        await scene.until(lambda: deliverer.caught_up, "the store is empty")
+        await scene.put(*rows)
+        for each in rows:
+            deliverer.take(each)
+    await scene.until(lambda: scene.events, "the quick one is delivered")
+    assert (scene.events, deliverer.waiting) == ([("t99", "delivered", "")], 2)
+    scene.sender.open.set()
+    await scene.until(lambda: len(scene.events) == 31, "all are delivered")
+
+
+async def test_a_memory_that_was_full_is_filled_again_when_half_of_it_has_gone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only when a host has nothing left: others wait in the store."""
+    _bound(monkeypatch, 4, 4)
+    send, turns = scene.sender.send, asyncio.Semaphore(0)
+
+    async def in_turn(**given: object) -> Sent:
+        await turns.acquire()
+        return await send(**given)  # pyright: ignore[reportArgumentType] passed on
+
+    monkeypatch.setattr(scene.sender, "send", in_turn)
+    await scene.put(*(row(f"t{n}") for n in range(1, 21)), row("t99", "http://z.test/"))
+    deliverer = scene.start(limit=1)
+    await scene.until(lambda: deliverer.waiting == 4, "the memory is full")
+    for tries in (1, 2):
+        turns.release()
+        await scene.until(lambda tries=tries: len(scene.events) == tries, "a try has ended")
+    await scene.until(lambda: deliverer.waiting == 3, "the row of the other host is here")
+    for _ in range(19):
+        turns.release()
+    await scene.until(lambda: len(scene.events) == 21, "all are delivered")
+
+
 async def test_a_row_that_is_settled_while_the_store_is_read_is_not_tried_again(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +223,29 @@ async def test_a_sender_that_breaks_costs_no_webhook(
     scene.start(host_limit=1)
     await scene.until(lambda: len(scene.events) == 2, "both are delivered")
     assert [context["message"] for context in told] == ["webhook try failed"]
+
+
+async def test_an_observer_that_breaks_stops_no_webhook(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tries that waited for the end of this one begin all the same."""
+    monkeypatch.setattr(webhooks, "MAX_SETTLING", 1)
+    asyncio.get_running_loop().set_exception_handler(lambda _, __: None)
+    seen: list[str] = []
+
+    def observe(row: OutboxRow, event: str, error: str) -> None:
+        seen.append(f"{row.task_id} {event} {error}")
+        raise ZeroDivisionError
+
+    deliverer = WebhookDeliverer(
+        scene.store.outbox, scene.sender, WebhookPolicy(), clock=scene.clock, chance=FullJitter(),
+        observe=observe, limit=1,
+    )  # fmt: skip
+    scene.started.append(deliverer)
+    await scene.put(row("t1"), row("t2"), row("t3"))
+    deliverer.start()
+    await scene.until(lambda: len(seen) == 3, "all are delivered")
+    assert seen == ["t1 delivered ", "t2 delivered ", "t3 delivered "]
 
 
 async def test_a_failed_try_is_made_again_when_its_time_has_come(scene: Scene) -> None:
