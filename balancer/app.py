@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING
 from balancer.api.acceptance import Acceptance
 from balancer.api.fast import FastDesk
 from balancer.api.server import Apis, build
+from balancer.api.views import TaskViews
+from balancer.api.waiting import Waiting
 from balancer.config import KEYS_DIRECTORY
 from balancer.core.settings import Settings
 from balancer.delivery.lean_sender import LeanSender
+from balancer.delivery.once import Once
 from balancer.delivery.streams import Streams
 from balancer.delivery.webhooks import WebhookDeliverer
 from balancer.engine import Engine
@@ -30,6 +33,8 @@ from balancer.fleet.dialer import DialSettings
 from balancer.fleet.fleet import Fleet
 from balancer.fleet.names import Resolve, addresses_of
 from balancer.fleet.roster import RosterFile
+from balancer.maintenance.dead_pruner import DeadPruner
+from balancer.maintenance.once_pruner import OncePruner
 from balancer.maintenance.pruner import Pruner
 from balancer.store.open import open_store
 from balancer.store.sealing import Sealer
@@ -41,7 +46,7 @@ from shared.log import Log, TaskLog, setup_logging
 from shared.system import SystemClock, SystemIds, system_chance
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from balancer.config import BalancerSettings
     from balancer.store.ports import OutboxRow, Store
@@ -98,14 +103,26 @@ class Balancer:
         await self._listen(listener, store, sender)
         deliverer.start()
         self._stack.push_async_callback(deliverer.stop)
-        retention_s = self.settings.result_retention
-        pruner = Pruner(store.tasks, clock=self._clock, retention_s=retention_s)
-        for loop in (self.engine.run(), self.fleet.run(), pruner.run()):
+        for loop in (self.engine.run(), self.fleet.run(), *self._pruning(store)):
             self._keep(loop)
         self._stack.push_async_callback(self._end_loops)
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         self.url = f"http://{host}:{port}"
         self._log.event("process.started", software=f"cabrank balancer {SOFTWARE}", url=self.url)
+
+    def _pruning(self, store: Store) -> Iterator[Coroutine[object, object, None]]:
+        """Return what forgets what need not be kept, each a loop; keys first: they keep tasks."""
+        settings, clock = self.settings, self._clock
+        yield OncePruner(store.once, clock=clock, keep=settings.idempotency_keys).run()
+        yield DeadPruner(
+            store.dead, clock=clock, retention_s=settings.dead_retention, keep=settings.max_dead
+        ).run()
+        yield Pruner(
+            store.tasks,
+            clock=clock,
+            retention_s=settings.result_retention,
+            keep=settings.max_results,
+        ).run()
 
     def _webhooks(self, store: Store) -> tuple[WebhookSender, WebhookDeliverer]:
         policy = self.settings.webhook_policy
@@ -148,11 +165,14 @@ class Balancer:
             text = f"Invalid webhook.url: {reason}"
             return None if reason is None else failure("invalid_webhook", text)
 
-        acceptance = Acceptance(self.engine, admit)
+        once = Once(store.once, self._clock, self.settings.idempotency_retention)
+        self._stack.push_async_callback(once.close)
+        waiting = Waiting(self.engine, TaskViews(self.engine, store, self._clock))
+        acceptance = Acceptance(self.engine, once, waiting, admit)
         apis = Apis(
             engine=self.engine, fleet=self.fleet, store=store, streams=Streams(), ring=self._ring,
             settings=self.settings, version=SOFTWARE, ids=self._ids, clock=self._clock,
-            acceptance=acceptance,
+            acceptance=acceptance, waiting=waiting,
         )  # fmt: skip
         self.app = build(apis)
         runner = EdgeRunner(self.app, self._ids, shutdown_timeout_s=1.0)
@@ -176,7 +196,8 @@ class Balancer:
             left_s -= DRAIN_POLL_S
 
     async def stop(self) -> None:
-        """Close everything, in the reverse order of `start`."""
+        """Let those go who wait, then close everything, in the reverse order of `start`."""
+        self.engine.waiters.close()
         await self.fleet.part()
         await self._stack.aclose()
 
@@ -299,4 +320,5 @@ def dial_settings(settings: BalancerSettings, boot_id: str, port: int) -> DialSe
         heartbeat_interval_s=settings.ws_heartbeat_interval / 1000,
         heartbeat_timeout_s=settings.ws_heartbeat_timeout / 1000,
         resume_window_s=settings.resume_window / 1000,
+        stall_window_s=settings.stall_window / 1000,
     )

@@ -34,8 +34,8 @@ class BalancerSettings(ProcessSettings):
     store_url: str | None = Field(
         None,
         repr=False,
-        description="Where durable tasks live: sqlite:///relative.db, sqlite:////absolute.db, memory://; "
-        "default: sqlite:///cabrank.db.",
+        description="Where durable tasks live: sqlite:///relative.db, sqlite:////absolute.db, memory://, "
+        "redis://host:6379/0 and its kin (docs/redis.md); default: sqlite:///cabrank.db.",
     )
     redis_host: str | None = Field(None, description="Builds STORE_URL when that is unset.")
     redis_port: int = Field(
@@ -92,8 +92,29 @@ class BalancerSettings(ProcessSettings):
         256 * 1024**2, ge=1, description="Bytes of inputs that may wait in memory."
     )
     max_durable: int = Field(1_000_000, ge=1, description="Durable tasks that may be unfinished.")
+    idempotency_retention: int = Field(
+        86_400, ge=1, description="Seconds an Idempotency-Key stands for its task."
+    )
+    idempotency_keys: int = Field(
+        1_000_000,
+        ge=1,
+        description="Idempotency-Keys that are kept; past it the oldest are forgotten sooner.",
+    )
     result_retention: int = Field(
         86_400, ge=1, description="Seconds a finished durable task is kept."
+    )
+    max_results: int = Field(
+        1_000_000,
+        ge=1,
+        description="Finished durable tasks that are kept; past it those that ended first go sooner.",
+    )
+    dead_retention: int = Field(
+        604_800, ge=1, description="Seconds a dead letter is kept, with its task."
+    )
+    max_dead: int = Field(
+        100_000,
+        ge=1,
+        description="Dead letters that are kept; past it the oldest go sooner. Quarantined tasks do not count.",
     )
 
     @property

@@ -11,27 +11,30 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from balancer.core.live_task import LiveTask
 from balancer.core.scheduler import Scheduler
+from balancer.delivery.admission import Admission
+from balancer.delivery.dead_letters import DeadLetters
 from balancer.delivery.durable import DurableTasks
 from balancer.delivery.journal import Journal
+from balancer.delivery.waiters import Waiters
 from balancer.fleet.input_schema import InputSchemas
-from shared.errors import Failure, failure
+from shared.errors import Failure
 from shared.ids import TaskId, Token, WorkerId
-from shared.protocol.limits import MAX_BODY
-from shared.task import Mode, Piece, PieceKind
+from shared.task import Piece, PieceKind
 from shared.task_state import TaskEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from balancer.core.events import Held, WorkerFacts
+    from balancer.core.live_task import LiveTask
     from balancer.core.scheduler import Settings
+    from balancer.delivery.once import KeyOf
     from balancer.fleet.ports import WorkerPort
-    from balancer.store.ports import Store
+    from balancer.store.ports import Store, StoredTask
     from balancer.store.sealing import Sealer
     from shared.clock import Chance, Clock
-    from shared.ids import IdSource, LaneKey
+    from shared.ids import IdSource
     from shared.log import TaskLog
     from shared.slot_report import SlotReport
     from shared.task import Outcome, Sink, TaskRequest
@@ -40,8 +43,6 @@ TICK_S = 0.05  # the resolution of every deadline
 LATE_S = 1.0  # a tick this late means that we were suspended or overloaded: windows start anew
 INPUT_RETRY_S = 0.5  # pause before a task whose input could not be read is offered again
 
-# Looking a member of an enumeration up by its name costs as much as a call.
-_SYNC, _STREAM = Mode.SYNC, Mode.STREAM
 _STARTS = (TaskEvent.DISPATCHED, TaskEvent.ADOPTED)
 
 
@@ -68,6 +69,10 @@ class Engine:
         queue_timeout_s: longest wait for a slot; None for the task's deadline.
         max_durable: unfinished durable tasks that are kept.
         outbox_ready: called when a webhook was committed.
+
+    Attributes:
+        waiters: callers that wait for ends of tasks.
+        dead: what operators do with dead letters.
     """
 
     def __init__(
@@ -80,48 +85,63 @@ class Engine:
         self.counters = self._journal.counters
         self.wall = self._journal.wall
         self.recent = self._journal.recent
+        self.waiters = Waiters()
         self._clock = clock
-        self._ids = ids
-        self._store = store
-        self._task_timeout_s = task_timeout_s
-        self._queue_timeout_s = queue_timeout_s
         self._outbox_ready = outbox_ready
         self._ports: dict[WorkerId, WorkerPort] = {}
         self._schemas = InputSchemas()
         self._durable = DurableTasks(store, self._journal, sealer, max_durable, self._enqueue)
+        self.dead = DeadLetters(store, self._durable, self._take_back, self.wall, clock, ids)
         self._scheduler = Scheduler(self, ids, chance, settings)
+        self._admission = Admission(
+            self._scheduler, ids, self.wall, task_timeout_s, queue_timeout_s
+        )
         self._loading: set[asyncio.Task[None]] = set()
-        self._closing = False
         self._no_caller = _NoCaller()
 
     # Tasks, from the API
 
     def submit(self, request: TaskRequest, sink: Sink) -> LiveTask | Failure:
         """Take a sync or stream task; its sink hears of everything that follows."""
-        lane = self._lane(request, durable=False)
+        lane = self._admission.lane(request, durable=False)
         if isinstance(lane, Failure):
             return self._journal.rejected(lane, request.correlation_id)
         now_s = self._clock.monotonic()
-        task = self._task(lane, request, sink, now_s)
+        task = self._admission.task(lane, request, sink, now_s)
         refused = self._scheduler.submit(task, now_s)
         if refused is not None:
             return self._journal.rejected(refused, request.correlation_id)
         self._journal.accepted(task)
         return task
 
-    async def accept(self, request: TaskRequest) -> LiveTask | Failure:
-        """Take a durable task: it is committed to the store when this returns it."""
-        lane = self._lane(request, durable=True)
+    async def accept(
+        self, request: TaskRequest, *, key_of: KeyOf | None = None, call: bool = False
+    ) -> LiveTask | Failure:
+        """Take a durable task: it is committed to the store when this returns it.
+
+        Args:
+            request: what is asked for.
+            key_of: makes the key that the caller named it by, which is committed with it.
+            call: the caller waits for its end.
+        """
+        lane = self._admission.lane(request, durable=True)
         if isinstance(lane, Failure):
             return self._journal.rejected(lane, request.correlation_id)
         wrong = await self._schemas.problem(self._scheduler.spec(lane), request.input)
         if wrong is not None:
             return self._journal.rejected(wrong, request.correlation_id)
-        task = self._task(lane, request, self._no_caller, self._clock.monotonic(), durable=True)
-        refused = await self._durable.accept(task)
+        now_s = self._clock.monotonic()
+        task = self._admission.durable_task(lane, request, self._no_caller, now_s, call=call)
+        if isinstance(task, Failure):
+            return self._journal.rejected(task, request.correlation_id)
+        refused = await self._durable.accept(task, key_of and key_of(task.id))
         if refused is not None:
             return self._journal.rejected(refused, request.correlation_id)
         return task
+
+    def holds(self, task_id: TaskId) -> bool:
+        """Tell whether a task has not ended and is held here: its end will be heard of here."""
+        return self._scheduler.get(task_id) is not None or self._durable.ending(task_id)
 
     def cancel(self, task_id: TaskId, reason: str = "cancelled") -> bool:
         """Cancel a task that is held here; False when none such is."""
@@ -144,7 +164,7 @@ class Engine:
     async def recover(self) -> int:
         """Put the unfinished tasks of the store back into their queues; before the fleet starts."""
         now_s = self._clock.monotonic()
-        tasks = await self._durable.recover(now_s, self._no_caller)
+        tasks = await self._durable.recover(self._no_caller)
         for task in tasks:
             self._scheduler.restore(task, now_s)
         return len(tasks)
@@ -165,16 +185,19 @@ class Engine:
 
     def stop_taking(self) -> None:
         """Refuse new tasks from now on."""
-        self._closing = True
+        self._admission.closed = True
 
     @property
     def idle(self) -> bool:
-        """Tell whether no sync or stream task is held."""
-        return not any(not task.durable for task in self._scheduler.tasks())
+        """Tell whether no sync or stream task is held, and no caller waits for a durable one."""
+        volatile = any(not task.durable for task in self._scheduler.tasks())
+        return not volatile and not self.waiters.calls
 
     async def close(self) -> None:
         """Stop for good: what is durable goes on after the next start."""
-        self._closing = True
+        self._admission.closed = True
+        self.waiters.close()
+        await self.dead.close()
         self._durable.close()
         for loading in list(self._loading):
             loading.cancel()
@@ -305,7 +328,7 @@ class Engine:
                 self._durable.started(task)
             return
         ended = self._journal.changed(task, event, code, self._clock.monotonic())
-        if task.durable and event != TaskEvent.DUE:
+        if task.durable:
             self._durable.requeued(task, ended)
 
     def resolve(self, task: LiveTask, outcome: Outcome) -> None:
@@ -313,10 +336,12 @@ class Engine:
         now_s = self._clock.monotonic()
         self._journal.ended(task, outcome, now_s)
         if task.durable:
-            self._durable.finish(task, outcome, now_s, lambda: self._committed(task))
+            self._durable.finish(task, outcome, now_s, lambda: self._committed(task, outcome))
         else:
             task.sink.finished(outcome)
             self.recent.add(task, outcome, now_s)
+            if self.waiters.by_task:
+                self.waiters.ended(task.id, outcome)
 
     def demand(self, worker: WorkerId, count: int, best_priority: float) -> None:
         """Tell a worker what waits for it."""
@@ -326,41 +351,8 @@ class Engine:
 
     # Private
 
-    def _lane(self, request: TaskRequest, *, durable: bool) -> LaneKey | Failure:
-        if self._closing:
-            return failure("shutting_down", retry_after_s=5)
-        if len(request.input) + len(request.metadata or b"") > MAX_BODY:
-            return failure("body_too_large")  # no link carries it, whatever REQUEST_BODY_LIMIT says
-        group = request.group or self._scheduler.only_group(request.function, request.contract)
-        if isinstance(group, Failure):
-            return group
-        lane = (group, request.contract, request.function)
-        if request.mode is _SYNC and not durable:
-            return lane  # the scheduler checks it when it takes the task
-        refused = self._scheduler.check(*lane, durable=durable)
-        if refused is not None:
-            return refused
-        if request.mode is _STREAM:
-            spec = self._scheduler.spec(lane)
-            if spec is not None and not spec.streaming:
-                return failure(
-                    "streaming_not_supported",
-                    f"Function '{request.function}' does not support streaming",
-                )
-        return lane
-
-    def _task(
-        self, lane: LaneKey, request: TaskRequest, sink: Sink, now_s: float, *, durable: bool = False
-    ) -> LiveTask:  # fmt: skip
-        limit_s = request.deadline_s
-        if limit_s is None and not durable:
-            limit_s = self._task_timeout_s
-        wait_s = self._queue_timeout_s
-        return LiveTask(
-            TaskId(self._ids.next_id()), lane, request, sink, created_s=now_s, durable=durable,
-            deadline_s=None if limit_s is None else now_s + limit_s,
-            queue_deadline_s=None if wait_s is None or durable else now_s + wait_s,
-        )  # fmt: skip
+    def _take_back(self, stored: StoredTask) -> None:
+        self._enqueue(self._durable.revived(stored, self._no_caller))
 
     def _enqueue(self, task: LiveTask) -> None:
         self._journal.accepted(task)
@@ -393,7 +385,8 @@ class Engine:
     def _undispatched(self, worker: WorkerId, token: Token) -> None:
         self._scheduler.undispatched(worker, token, self._clock.monotonic())
 
-    def _committed(self, task: LiveTask) -> None:
+    def _committed(self, task: LiveTask, outcome: Outcome) -> None:
+        self.waiters.ended(task.id, outcome)
         if task.worker is not None and task.token is not None:
             self.acknowledge(task.worker, task.token)
         self._outbox_ready()

@@ -339,3 +339,6 @@ def _route_stdlib(level: int) -> None:
     root.addHandler(_StdlibBridge())
     # Only libraries log by it. At debug they write headers and frames: keys and inputs in clear.
     root.setLevel(max(level, logging.INFO))
+    logging.getLogger("websockets").setLevel(
+        logging.WARNING
+    )  # what opens and closes is our own event

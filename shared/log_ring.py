@@ -112,7 +112,7 @@ class LogQuery(NamedTuple):
                 )
             query = query._replace(level=level)
         if since is not None:
-            moment = _moment(since)
+            moment = moment_of(since)
             if moment is None:
                 return failure("invalid_field", "Invalid since: must be an ISO 8601 date and time")
             query = query._replace(since=moment)
@@ -317,7 +317,8 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def _moment(text: str) -> datetime | None:
+def moment_of(text: str) -> datetime | None:
+    """Return the ISO 8601 moment of a query, in UTC unless it says otherwise; None when it is none."""
     try:
         # A `+` of an offset that was not escaped in the URL has become a space.
         moment = datetime.fromisoformat(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from shared.clock import Chance
 
 _MAX_EXPONENT = 62  # 2**62 seconds is past every cap; beyond it floats only lose sense
@@ -61,7 +63,13 @@ RETRYABLE_CODES: frozenset[str] = frozenset({"function_error", "timeout"})
 
 
 def decide(
-    *, code: str, attempts: int, max_attempts: int, backoff: Backoff, chance: Chance
+    *,
+    code: str,
+    attempts: int,
+    max_attempts: int,
+    backoff: Backoff,
+    chance: Chance,
+    retry_on: Collection[str] | None = None,
 ) -> RetryDecision:
     """Decide whether a failed attempt is followed by another.
 
@@ -71,8 +79,10 @@ def decide(
         max_attempts: attempts allowed in all.
         backoff: how long to wait.
         chance: randomness for the jitter.
+        retry_on: the failures after which the caller wants another attempt; None for those that it
+            may cure.
     """
-    if code not in RETRYABLE_CODES:
+    if code not in (RETRYABLE_CODES if retry_on is None else retry_on):
         return RetryDecision(again=False, reason=f"{code} is final")
     if attempts >= max_attempts:
         return RetryDecision(again=False, reason=f"{attempts} of {max_attempts} attempts spent")

@@ -80,6 +80,9 @@ class TaskRequest(msgspec.Struct, kw_only=True, gc=False):
         correlation_id: the caller's `x-correlation-id`, or one that was made.
         worker_key: `x-wr-auth`: key for a plain HTTP worker. Secret.
         origin: by which door the task came in.
+        delay_s: seconds from acceptance to its first start.
+        run_at: the moment of its first start; one of the two at most, of a durable task only.
+        retry_on: codes after which another attempt follows; None for those that it may cure.
     """
 
     function: str
@@ -96,6 +99,9 @@ class TaskRequest(msgspec.Struct, kw_only=True, gc=False):
     correlation_id: str = ""
     worker_key: str | None = None
     origin: Origin = Origin.API
+    delay_s: float | None = None
+    run_at: datetime | None = None
+    retry_on: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         """Show everything but the key."""
@@ -214,3 +220,5 @@ class TaskRecord:
     webhook: WebhookState | None = None
     correlation_id: str = ""
     origin: Origin = Origin.API
+    due_at: datetime | None = None  # of its next start, while it is scheduled
+    replay_of: TaskId | None = None  # the dead task whose request this one runs again

@@ -3,7 +3,8 @@
 Rule: nothing else assigns a state. Whoever changes a task's state calls `after(state, event)`; a
 pair that is not in the table is our own bug and raises `AssertionError`, because events from the
 network are checked (token, liveness) before they become events of a task. Terminal states have no
-way out but `released`, by which an operator sends a quarantined task back to its queue.
+way out, but that an operator sends a quarantined task back to its queue (`released`) or gives it up
+(`failed`).
 
 The diagram in ARCHITECTURE.md is generated from this table by `mermaid()`, and a test compares.
 """
@@ -71,6 +72,7 @@ TRANSITIONS: dict[tuple[TaskStatus, TaskEvent], TaskStatus] = {
     (_S.RUNNING, _E.TIMED_OUT): _S.TIMED_OUT,
     (_S.RUNNING, _E.QUARANTINED): _S.QUARANTINED,
     (_S.QUARANTINED, _E.RELEASED): _S.QUEUED,
+    (_S.QUARANTINED, _E.FAILED): _S.FAILED,
 }
 
 TERMINAL: frozenset[TaskStatus] = frozenset(

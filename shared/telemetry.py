@@ -46,6 +46,9 @@ EVENTS: dict[str, EventRow] = {
         "warn", "Attempt of '{function}' failed with {code}, another follows", (*_TASK, "code")
     ),
     "task.released": EventRow("info", "Task of '{function}' released from quarantine", _TASK),
+    "task.replayed": EventRow(
+        "info", "Dead letter of '{function}' replayed as a new task", (*_TASK, "replay_of")
+    ),
     "task.succeeded": EventRow("info", "'{function}' succeeded in {seconds:.3f} s", (*_TASK, "seconds")),
     "task.failed": EventRow(
         "warn", "'{function}' failed after {seconds:.3f} s: {code}", (*_TASK, "code", "seconds")
@@ -98,6 +101,11 @@ EVENTS: dict[str, EventRow] = {
         "error", "Webhook given up after {attempt} tries: {reason}",
         ("task_id", "webhook_id", "attempt", "reason"),
     ),
+    "webhook.replayed": EventRow(
+        "info", "Webhook that was given up is tried again", ("task_id", "webhook_id")
+    ),
+    # dead letters
+    "dead.purged": EventRow("info", "{count} dead letters purged", ("count",)),
     # the store
     "store.unavailable": EventRow("error", "Store is unavailable: {reason}", ("reason",)),
     "store.restored": EventRow("info", "Store is available again", ()),

@@ -171,6 +171,7 @@ class DirectTasks:
         base_s = 1.0 if function is None else function.config.retry_delay_s
         return decide(
             code=outcome.failure.code,
+            retry_on=task.request.retry_on,
             attempts=task.attempts,
             max_attempts=task.max_attempts,
             backoff=Backoff(base_s=base_s),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from balancer.api.task_pages import LARGEST_PAGE, MAX_CURSOR
+from shared.edge.limits import MAX_POLL_S
 from shared.edge.openapi import (
     LOG_LINES,
     LOG_QUERY,
@@ -50,6 +51,7 @@ SCHEMAS: JsonObject = {
             "created_at": _MOMENT,
             "started_at": _MOMENT,
             "finished_at": _MOMENT,
+            "due_at": {**_MOMENT, "description": "While it is scheduled: when it may start."},
             "attempts": {"type": "array", "items": ref("Attempt")},
             "worker": {"type": ["string", "null"]},
             "result": {},
@@ -59,6 +61,10 @@ SCHEMAS: JsonObject = {
             "metadata": {"type": ["object", "null"]},
             "origin": {"enum": [str(origin) for origin in Origin]},
             "correlation_id": _TEXT,
+            "replay_of": {
+                **_TEXT,
+                "description": "The dead task whose request this one runs again.",
+            },
             "webhook": {
                 "type": "object",
                 "properties": {
@@ -151,9 +157,27 @@ OTHER_PATHS: JsonObject = {
         "Show a task",
         {
             **answer("The task.", schema=ref("TaskRecord")),
-            **errors(["unauthorized", "task_not_found", "store_unavailable"]),
+            **errors(
+                [
+                    "unauthorized",
+                    "invalid_field",
+                    "task_not_found",
+                    "queue_full",
+                    "store_unavailable",
+                ]
+            ),
         },
-        parameters=[_TASK_ID],
+        parameters=[
+            _TASK_ID,
+            query(
+                "wait",
+                "number",
+                "Wait so many seconds for its end.",
+                minimum=0,
+                maximum=MAX_POLL_S,
+                default=0,
+            ),
+        ],
     ),
     "/tasks/{id}/stream": _get(
         "resumeStream",

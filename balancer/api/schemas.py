@@ -31,6 +31,10 @@ def task_view(record: TaskRecord, *, whole: bool = True) -> dict[str, object]:
         "origin": record.origin.value,
         "correlation_id": record.correlation_id,
     }
+    if record.replay_of is not None:
+        shown["replay_of"] = record.replay_of
+    if record.due_at is not None:
+        shown["due_at"] = timestamp(record.due_at)
     if whole and record.result is not None:
         shown["result"] = msgspec.Raw(record.result)
     if record.failure is not None:

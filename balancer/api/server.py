@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from balancer.api.dead import DeadApi
 from balancer.api.health import HealthApi
 from balancer.api.metrics import BalancerCollector, MetricsApi
 from balancer.api.openapi import document
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from balancer.api.acceptance import Acceptance
+    from balancer.api.waiting import Waiting
     from balancer.config import BalancerSettings
     from balancer.delivery.streams import Streams
     from balancer.engine import Engine
@@ -46,6 +48,7 @@ class Apis:
         ids: makes correlation ids.
         clock: tells the time.
         acceptance: accepts durable tasks, behind both shells.
+        waiting: waits for their ends.
     """
 
     engine: Engine
@@ -58,6 +61,7 @@ class Apis:
     ids: IdSource
     clock: Clock
     acceptance: Acceptance
+    waiting: Waiting
 
 
 def build(apis: Apis) -> web.Application:
@@ -68,9 +72,8 @@ def build(apis: Apis) -> web.Application:
     views = TaskViews(apis.engine, apis.store, apis.clock)
     tasks = TasksApi(
         apis.engine, views, apis.streams, body_limit=settings.request_body_limit,
-        grace_s=settings.resume_grace / 1000, acceptance=apis.acceptance,
+        grace_s=settings.resume_grace / 1000, acceptance=apis.acceptance, waiting=apis.waiting,
     )  # fmt: skip
-    workers = WorkersApi(apis.fleet)
     health = HealthApi(views, apis.fleet, apis.store, lb_key=key, version=apis.version)
     metrics = MetricsApi(BalancerCollector(apis.engine, apis.fleet, apis.store))
 
@@ -97,10 +100,8 @@ def build(apis: Apis) -> web.Application:
             web.get("/tasks/{id}", closed(tasks.get)),
             web.get("/tasks/{id}/stream", closed(tasks.resume)),
             web.post("/tasks/{id}/cancel", closed(tasks.cancel)),
-            web.get("/workers", closed(workers.list)),
-            web.get("/workers/{id}", closed(workers.get)),
-            web.post("/workers/{id}/off", closed(workers.off)),
-            web.post("/workers/{id}/on", closed(workers.on)),
+            *DeadApi(apis.engine.dead, apis.store.dead, views).routes(closed),
+            *WorkersApi(apis.fleet).routes(closed),
             web.get("/health", health.get),
             web.get("/logs", closed(logs)),
             web.get("/metrics", closed(metrics.get)),

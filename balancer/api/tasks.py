@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from balancer.api.schemas import task_view
 from balancer.api.task_pages import page_of, read_query
+from balancer.api.waiting import read_wait
 from shared.edge.answers import render_failure, render_outcome, render_value
 from shared.edge.codec import BalancerRules, is_durable, parse_task
 from shared.edge.http_shell import SyncSink, edge_headers, read_body, respond, write_stream
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from balancer.api.acceptance import Acceptance
     from balancer.api.views import TaskViews
+    from balancer.api.waiting import Waiting
     from balancer.delivery.streams import Streams
     from balancer.engine import Engine
     from shared.edge.headers import EdgeHeaders
@@ -38,6 +40,7 @@ class TasksApi:
         body_limit: largest body, in bytes.
         grace_s: how long an SSE stream waits for its reader.
         acceptance: accepts durable ones.
+        waiting: waits for their ends.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class TasksApi:
         body_limit: int,
         grace_s: float,
         acceptance: Acceptance,
+        waiting: Waiting,
     ) -> None:
         self._engine = engine
         self._views = views
@@ -56,6 +60,7 @@ class TasksApi:
         self._body_limit = body_limit
         self._grace_s = grace_s
         self._acceptance = acceptance
+        self._waiting = waiting
         self._rules = BalancerRules(engine.scheduler)
 
     async def post(self, request: web.Request) -> web.StreamResponse:
@@ -109,9 +114,14 @@ class TasksApi:
         self._engine.cancel(task_id, "the caller left")
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Show one task."""
+        """Show one task; with `?wait=`, once it has ended or the time is over."""
         headers = edge_headers(request)
-        record = await self._views.find(TaskId(request.match_info["id"]))
+        task_id, wait_s = TaskId(request.match_info["id"]), read_wait(request.query)
+        if wait_s:
+            with self._engine.waiters.seat():
+                record = await self._waiting.record(task_id, wait_s)
+        else:
+            record = await self._views.find(task_id)
         if record is None:
             return respond(request, render_failure(failure("task_not_found"), headers))
         return respond(request, render_value(task_view(record), headers))

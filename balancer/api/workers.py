@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from shared.edge.answers import render_failure, render_value
 from shared.edge.http_shell import edge_headers, respond
 from shared.errors import failure
 from shared.ids import WorkerId
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from collections.abc import Awaitable, Callable, Sequence
 
     from balancer.fleet.fleet import Fleet
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class WorkersApi:
@@ -24,6 +28,15 @@ class WorkersApi:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+
+    def routes(self, closed: Callable[[Handler], Handler]) -> Sequence[web.RouteDef]:
+        """Return the routes; `closed` guards each with the key."""
+        return (
+            web.get("/workers", closed(self.list)),
+            web.get("/workers/{id}", closed(self.get)),
+            web.post("/workers/{id}/off", closed(self.off)),
+            web.post("/workers/{id}/on", closed(self.on)),
+        )
 
     async def list(self, request: web.Request) -> web.StreamResponse:
         """Show every worker, in the order of workers.json."""

@@ -52,6 +52,7 @@ def after_failure(
     base_s = DEFAULT_DELAY_S if spec is None else max(spec.retry_delay_s, 0.0)
     decision = decide(
         code=code,
+        retry_on=task.request.retry_on,
         attempts=task.attempts,
         max_attempts=task.max_attempts,
         backoff=Backoff(base_s=base_s, cap_s=settings.retry_cap_s),

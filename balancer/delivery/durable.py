@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -19,15 +19,17 @@ from msgspec import structs
 from balancer.core.live_task import LiveTask
 from balancer.delivery.outbox import outbox_row
 from balancer.store.ports import StoredTask
+from balancer.store.ports_once import KeyTaken
 from balancer.store.recent import current_attempt, record_of
 from shared.errors import Failure, failure
-from shared.task_state import TERMINAL
+from shared.task_state import TERMINAL, TaskStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from balancer.delivery.journal import Journal
     from balancer.store.ports import Store
+    from balancer.store.ports_once import OnceKey
     from balancer.store.sealing import Sealer
     from shared.errors import Unavailable
     from shared.ids import TaskId, Token
@@ -81,6 +83,7 @@ class DurableTasks:
         self._max_durable = max_durable
         self._accepted = accepted
         self._unfinished = 0
+        self._quarantined = 0  # set aside, and kept until an operator says what becomes of them
         self._held_bytes = 0
         self._order = 0
         self._endings: dict[str, _Ending] = {}  # by task id: committed one at a time each
@@ -93,13 +96,12 @@ class DurableTasks:
         """Return the number of durable tasks that have not ended."""
         return self._unfinished
 
-    async def accept(self, task: LiveTask) -> Failure | None:
-        """Commit a new task; None means that it survives a power cut from now on."""
-        if self._unfinished >= self._max_durable:
-            return failure("queue_full", retry_after_s=5)
-        stored = self._stored(task, self._order + 1)
-        self._unfinished += 1
-        self._order += 1
+    async def accept(self, task: LiveTask, once: OnceKey | None = None) -> Failure | None:
+        """Commit a new task, and its key; None means that it survives a power cut from now on."""
+        stored = self._stored(task, self._order + 1, once)
+        order = self.reserve()
+        if isinstance(order, Failure):
+            return order
         answer: asyncio.Future[Unavailable | None] = asyncio.get_running_loop().create_future()
 
         def done(error: Unavailable | None) -> None:
@@ -110,14 +112,34 @@ class DurableTasks:
                 self._leave_input(task)
                 self._accepted(task)
             else:
-                self._journal.store_failed(task, error)
-                self._unfinished -= 1
+                if not isinstance(error, KeyTaken):
+                    self._journal.store_failed(task, error)
+                self.unreserve()
             if not answer.cancelled():
                 answer.set_result(error)
 
         self._store.tasks.accept(stored, done)
         error = await answer
+        if isinstance(error, KeyTaken):
+            return error.failure
         return None if error is None else failure("store_unavailable", retry_after_s=1)
+
+    def reserve(self) -> int | Failure:
+        """Count a task that is about to be committed as unfinished; return its place, or why it has none."""
+        if self._unfinished + self._quarantined >= self._max_durable:
+            return failure("queue_full", retry_after_s=5)
+        self._unfinished += 1
+        self._order += 1
+        return self._order
+
+    def unreserve(self) -> None:
+        """Forget a task that was not committed."""
+        self._unfinished -= 1
+
+    def left_quarantine(self, count: int = 1, *, released: bool = False) -> None:
+        """Note that quarantined tasks are unfinished again, or given up."""
+        self._quarantined -= count
+        self._unfinished += count if released else 0
 
     def started(self, task: LiveTask) -> None:
         """Note that an attempt began."""
@@ -145,6 +167,10 @@ class DurableTasks:
             self._tokens.add(task.token)
         self._commit(ending)
 
+    def ending(self, task_id: TaskId) -> bool:
+        """Tell whether the end of a task is on its way into the store."""
+        return task_id in self._endings
+
     def committing(self, token: Token) -> bool:
         """Tell whether the result of an attempt is on its way into the store."""
         return token in self._tokens
@@ -167,16 +193,38 @@ class DurableTasks:
         """Return the input that was left in the store; None when it cannot be read now."""
         return await self._store.tasks.input(task.id)
 
-    async def recover(self, now_s: float, sink: Sink) -> list[LiveTask]:
+    async def recover(self, sink: Sink) -> list[LiveTask]:
         """Return every unfinished task of the store, in order, as it goes back to its queue."""
         found: list[LiveTask] = []
         while True:
             page = await self._store.tasks.recover(after_order=self._order, limit=RECOVER_PAGE)
             if not page:
                 self._unfinished = len(found)
+                self._quarantined = (await self._store.dead.counts()).quarantine
                 return found
             self._order = page[-1].order
-            found += (self._revived(stored, now_s, sink) for stored in page)
+            found += (self.revived(stored, sink) for stored in page)
+
+    def revived(self, stored: StoredTask, sink: Sink) -> LiveTask:
+        """Return a task of the store as it goes (back) to its queue."""
+        assert stored.record.status not in TERMINAL
+        key = self._sealer.open(stored.request.worker_key)
+        request = structs.replace(stored.request, worker_key=key)
+        lane = (request.group, request.contract, request.function)
+
+        task = LiveTask(
+            stored.task_id, lane, request, sink,
+            created_s=self._wall.mono_s_of(stored.created_at), durable=True,
+            deadline_s=None if stored.deadline_at is None else self._wall.mono_s_of(stored.deadline_at),
+            input_stored=not request.input,
+        )  # fmt: skip
+        task.attempts, task.number, task.deaths = stored.spent, stored.number, stored.deaths
+        task.history = list(stored.record.attempts) or None
+        if stored.due_at is not None:
+            task.due_s = self._wall.mono_s_of(stored.due_at)
+        if not task.input_stored:
+            self._leave_input(task)
+        return task
 
     def close(self) -> None:
         """Stop trying; what is not committed is offered again by its worker after the restart."""
@@ -204,15 +252,18 @@ class DurableTasks:
     def _committed(self, ending: _Ending) -> None:
         self._journal.store_works()
         self._unfinished -= 1
+        self._quarantined += ending.outcome.status is TaskStatus.QUARANTINED
         self._endings.pop(ending.task.id, None)
         if ending.task.token is not None:
             self._tokens.discard(ending.task.token)
-        ending.committed()
-        if ending.row is not None:
-            self._store.outbox.fresh(ending.row)
         for waiter in ending.waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        try:
+            ending.committed()
+        finally:  # whatever breaks there, the webhook goes out now
+            if ending.row is not None:
+                self._store.outbox.fresh(ending.row)
 
     def _try_again(self, ending: _Ending) -> None:
         def again() -> None:
@@ -229,9 +280,13 @@ class DurableTasks:
             return
         task.request.input = b""
         task.input_stored = True
+        task.size -= size  # it waits in the store, not in memory
 
-    def _stored(self, task: LiveTask, order: int) -> StoredTask:
+    def _stored(self, task: LiveTask, order: int, once: OnceKey | None) -> StoredTask:
         deadline = None if task.deadline_s is None else self._wall.at(task.deadline_s)
+        record = record_of(task, self._wall)
+        if task.due_s is not None:
+            record = replace(record, status=TaskStatus.SCHEDULED)
         return StoredTask(
             task_id=task.id,
             request=structs.replace(
@@ -241,29 +296,8 @@ class DurableTasks:
             ),
             created_at=self._wall.at(task.created_s),
             deadline_at=deadline,
+            due_at=None if task.due_s is None else self._wall.at(task.due_s),
             order=order,
-            record=record_of(task, self._wall),
+            record=record,
+            once=once,
         )
-
-    def _revived(self, stored: StoredTask, now_s: float, sink: Sink) -> LiveTask:
-        assert stored.record.status not in TERMINAL
-        key = self._sealer.open(stored.request.worker_key)
-        request = structs.replace(stored.request, worker_key=key)
-        lane = (request.group, request.contract, request.function)
-
-        def mono(at: datetime) -> float:
-            return now_s + (at - self._wall.at(now_s)) / timedelta(seconds=1)
-
-        task = LiveTask(
-            stored.task_id, lane, request, sink,
-            created_s=mono(stored.created_at), durable=True,
-            deadline_s=None if stored.deadline_at is None else mono(stored.deadline_at),
-            input_stored=not request.input,
-        )  # fmt: skip
-        task.attempts, task.number, task.deaths = stored.spent, stored.number, stored.deaths
-        task.history = list(stored.record.attempts) or None
-        if stored.due_at is not None:
-            task.due_s = mono(stored.due_at)
-        if not task.input_stored:
-            self._leave_input(task)
-        return task

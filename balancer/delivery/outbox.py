@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from balancer.store.ports import OutboxRow
+from shared.task_state import TaskStatus
 from shared.webhooks import body_of, outcome_word
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 def outbox_row(task: LiveTask, outcome: Outcome, finished_at: datetime) -> OutboxRow | None:
     """Return the webhook of a task's end, due at once; None for a task without one.
 
-    Its id is made from the task's, so that it is the same however often the commit is tried.
+    Its id is made from the task's, so that it is the same however often the commit is tried. A task that
+    is released from quarantine ends once more: that is another message, and receivers forget a message
+    whose id they know, so the one of the quarantine has an id of its own.
     """
     target = task.request.webhook
     if target is None:
@@ -29,8 +32,9 @@ def outbox_row(task: LiveTask, outcome: Outcome, finished_at: datetime) -> Outbo
         metadata=task.request.metadata,
         finished_at=finished_at,
     )
+    quarantined = outcome.status is TaskStatus.QUARANTINED
     return OutboxRow(
-        webhook_id=f"msg_{task.id}",
+        webhook_id=f"msg_q{task.number}_{task.id}" if quarantined else f"msg_{task.id}",
         task_id=task.id,
         url=target.url,
         headers=target.headers,

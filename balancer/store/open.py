@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 from balancer.store.memory import MemoryStore
 from balancer.store.sqlite import SqliteStore
 from shared.errors import ConfigError
+from shared.system import SystemIds
 
 if TYPE_CHECKING:
     from balancer.store.ports import Store
     from shared.clock import Clock
 
 SQLITE = "sqlite://"
+REDIS = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
 _EXPECTED = (
-    "this build supports sqlite:///file (relative), sqlite:////folder/file (absolute) and memory://"
+    "this build supports sqlite:///file (relative), sqlite:////folder/file (absolute), memory://,"
+    " redis://, rediss://, unix://, redis+sentinel:// and redis+cluster://"
 )
 
 
@@ -23,7 +26,8 @@ async def open_store(url: str, *, clock: Clock) -> Store:
     """Open the store that a STORE_URL names.
 
     Args:
-        url: `sqlite:///x` (relative), `sqlite:////x` (absolute) or `memory://` (forgotten at exit).
+        url: `sqlite:///x` (relative), `sqlite:////x` (absolute), `memory://` (forgotten at exit), or a
+            Redis (`balancer.store.redis.address`).
         clock: the machine's.
 
     Raises:
@@ -33,6 +37,11 @@ async def open_store(url: str, *, clock: Clock) -> Store:
         return await SqliteStore.open(sqlite_path(url), clock=clock)
     if url in ("memory:", "memory://"):
         return MemoryStore(asyncio.get_running_loop().call_soon)
+    if url.startswith(REDIS):
+        # Not at the top: its client takes as long to import as all the rest, and few need it.
+        from balancer.store.redis import RedisStore
+
+        return await RedisStore.open(url, boot=SystemIds().boot, clock=clock)
     raise ConfigError(f"STORE_URL {shown(url)!r} is not supported: {_EXPECTED}")
 
 

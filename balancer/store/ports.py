@@ -15,6 +15,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Protocol
 
+from balancer.store.ports_dead import DeadStore
+from balancer.store.ports_once import OnceKey, OnceStore
 from shared.errors import Unavailable
 from shared.ids import TaskId
 from shared.task import AttemptRecord, Outcome, TaskRecord, TaskRequest
@@ -34,7 +36,7 @@ MAX_ATTEMPTS_KEPT = 32
 REFUSED = "refused"
 
 # `OutboxStore.due` returns no more bodies than this at once, but always one.
-OUTBOX_PAGE_BYTES = 32 * 1024 * 1024
+OUTBOX_PAGE_BYTES = 8 * 1024 * 1024  # some of a page may find no room and is read again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class StoredTask:
         spent: attempts spent.
         number: executions begun.
         record: the public view.
+        once: the key that its caller named it by, with which it is accepted; not read back.
     """
 
     task_id: TaskId
@@ -64,6 +67,7 @@ class StoredTask:
     spent: int = 0
     number: int = 0
     record: TaskRecord
+    once: OnceKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +115,10 @@ class TaskStore(Protocol):
     """Durable tasks."""
 
     def accept(self, task: StoredTask, done: Done) -> None:
-        """Keep a new task; `done(None)` means that it survives a power cut."""
+        """Keep a new task, and its key; `done(None)` means that they survive a power cut.
+
+        When the key stands for another task, nothing is kept and `done` is told `KeyTaken`.
+        """
         ...
 
     def started(self, task_id: TaskId, attempt: AttemptRecord) -> None:
@@ -179,7 +186,15 @@ class TaskStore(Protocol):
         ...
 
     async def prune(self, before: datetime, limit: int) -> int:
-        """Forget up to `limit` tasks finished before a moment whose webhook is not pending."""
+        """Forget up to `limit` tasks finished before a moment.
+
+        Those that ended first go first. Not those whose webhook is pending, that a key stands for, or
+        that are dead letters (`balancer.store.ports_dead`).
+        """
+        ...
+
+    async def ended(self) -> int:
+        """Return the number of ended tasks that are no dead letters."""
         ...
 
 
@@ -261,6 +276,8 @@ class Store(Protocol):
     tasks: TaskStore
     outbox: OutboxStore
     orders: OrderStore
+    once: OnceStore
+    dead: DeadStore
 
     @property
     def healthy(self) -> bool:

@@ -45,6 +45,10 @@ class WallClock:
         """Return the wall clock time of a monotonic one."""
         return self.wall + timedelta(seconds=mono_s - self.mono_s)
 
+    def mono_s_of(self, at: datetime) -> float:
+        """Return the monotonic time of a wall clock one."""
+        return self.mono_s + (at - self.wall).total_seconds()
+
 
 class _Gone:
     """The sink of a task that has ended: nobody is told anything any more."""
@@ -144,6 +148,7 @@ def record_of(
         metadata=request.metadata,
         correlation_id=request.correlation_id,
         origin=request.origin,
+        due_at=None if task.due_s is None or outcome else clock.at(task.due_s),
     )
 
 

@@ -14,13 +14,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cabrank.cli import dead, tasks
+from cabrank.cli.options import AsJson, Key, Url
+from cabrank.cli.output import WIDE
 from shared.errors import CabrankError, ConfigError
 from shared.task import Mode
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2  # also what a wrong command line ends with
 EXIT_INTERRUPTED = 130
-WIDE = 1000  # columns
 
 app = typer.Typer(
     name="cabrank",
@@ -29,6 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(dead.app, name="dead")
 
 Host = Annotated[
     str | None, typer.Option(help="Address to listen on: HOST, else 127.0.0.1.", metavar="ADDRESS")
@@ -50,16 +54,6 @@ Store = Annotated[
 LogLevel = Annotated[
     str | None, typer.Option(help="debug, info, warn or error: LOG_LEVEL, else info.")
 ]
-Url = Annotated[
-    str | None, typer.Option(help="The balancer: CABRANK_URL, else http://127.0.0.1:4000.")
-]
-Key = Annotated[
-    str | None,
-    typer.Option(
-        help="Its key: LB_AUTH_KEY, else the one generated into .cabrank/.", show_default=False
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def _print_version(wanted: bool) -> None:

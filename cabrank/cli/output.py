@@ -5,20 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+from rich.console import Console
 from rich.table import Table
 
 from shared.client import Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from rich.console import Console
+    from rich.console import RenderableType
 
     from shared.client import Progress, WorkerInfo
     from shared.client.records import Json
+
+T = TypeVar("T")
+
+WIDE = 1000  # columns
 
 _STYLE_OF_STATUS = {"ready": "green", "maintenance": "yellow", "unreachable": "red"}
 
@@ -64,6 +69,37 @@ def print_piece(value: Json) -> None:
     sys.stdout.buffer.flush()
 
 
+def print_infos(
+    infos: Sequence[T], table: Callable[[Sequence[T]], RenderableType], *, as_json: bool
+) -> None:
+    """Print a list: a table for people, an array for programs."""
+    if as_json:
+        print_line([msgspec.to_builtins(info) for info in infos])
+    else:
+        _wide_console().print(table(infos))
+
+
+def print_info(info: T, story: Callable[[T], RenderableType], *, as_json: bool) -> None:
+    """Print one record: its story for people, an object for programs."""
+    if as_json:
+        print_line(msgspec.to_builtins(info))
+    else:
+        _wide_console().print(story(info))
+
+
+def print_done(text: str, members: Json, *, as_json: bool) -> None:
+    """Print what was done: a sentence for people, an object for programs."""
+    if as_json:
+        print_line(members)
+    else:
+        print(text)
+
+
+def _wide_console() -> Console:
+    """Return a console; where there is no terminal, whose width is known, lines may be as long as they need."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+
+
 def workers_json(workers: Iterable[WorkerInfo]) -> list[Json]:
     """Return workers as plain JSON values."""
     return [msgspec.to_builtins(worker) for worker in workers]
@@ -79,7 +115,7 @@ def workers_table(workers: Sequence[WorkerInfo]) -> Table:
     table.add_column("LINK", no_wrap=True)
     for name in ("FUNCTIONS", "TAGS"):
         table.add_column(name, min_width=10)
-    problems = [_plain(worker.problem or worker.differences or "") for worker in workers]
+    problems = [plain(worker.problem or worker.differences or "") for worker in workers]
     if any(problems):
         table.add_column("PROBLEM", min_width=10)
     for worker, problem in zip(workers, problems, strict=True):
@@ -93,18 +129,18 @@ def _cells(worker: WorkerInfo) -> list[str]:
     names = sorted(str(each.get("name", "?")) for each in worker.functions)
     tags = [f"{name}={value}" for name, value in sorted(worker.tags.items())]
     return [
-        _plain(worker.id),
-        f"[{style}]{_plain(worker.status)}[/]",
-        _plain(worker.group or "–"),
+        plain(worker.id),
+        f"[{style}]{plain(worker.status)}[/]",
+        plain(worker.group or "–"),
         "–" if worker.contract is None else str(worker.contract),
         *(["–"] * 3 if slots is None else map(str, (slots.used, slots.limit, slots.queue))),
-        _plain(worker.link),
-        _plain(", ".join(names)),
-        _plain(", ".join(tags)),
+        plain(worker.link),
+        plain(", ".join(names)),
+        plain(", ".join(tags)),
     ]
 
 
-def _plain(text: str) -> str:
-    """Return a text that a worker told, so that nothing in it is taken for markup or moves the cursor."""
+def plain(text: str) -> str:
+    """Return a text that somebody else told, so that nothing in it is taken for markup or moves the cursor."""
     visible = "".join(char if char.isprintable() else "�" for char in text)
     return visible.replace("[", r"\[")

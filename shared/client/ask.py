@@ -14,13 +14,14 @@ class Ask:
     """One request, however often it is repeated.
 
     Attributes:
-        method: GET or POST.
+        method: GET, POST or DELETE.
         path: from the root, query included.
         body: JSON text.
         headers: beside those of every request.
         limit_s: from the first try to the end of the answer; of a stream, to its beginning.
         silence_s: longest wait for the next bytes of a stream; None when the answer is none.
         may_be_taken: a 503 of the store does not prove that nothing happened: a durable task.
+        once: it has an Idempotency-Key: made again, it is the same task.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Ask:
     limit_s: float | None = None
     silence_s: float | None = None
     may_be_taken: bool = False
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,18 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from shared.client.answers import JsonObject, bad_answer, decode
 from shared.client.ask import Ask
+from shared.client.dead import DeadLetterCalls
 from shared.client.records import Json, TaskInfo, TaskPage, WorkerInfo, WorkerList
 from shared.client.stream import CONTENT_TYPE, SILENCE_S, TaskStream
-from shared.client.task_body import Webhook, encode_body, input_of, webhook_of
-from shared.errors import CallerError, TaskTimeout
+from shared.client.task_ask import async_preference, headers_of, task_ask
+from shared.client.task_body import Webhook, input_of, webhook_of
+from shared.errors import CallerError, QueueFull, TaskTimeout
 from shared.ids import TaskId
 from shared.retry import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from types import TracebackType
 
     from shared.client.ask import Answer
@@ -28,10 +31,11 @@ DEFAULT_URL = "http://127.0.0.1:4000"
 DEFAULT_TIMEOUT_S = 330.0
 # How much longer than a task's own deadline its answer may take to arrive.
 DEADLINE_MARGIN_S = 10.0
+LONG_POLL_S = 30.0  # what `wait` asks the server to wait; below the time-outs of proxies
 POLL = Backoff(base_s=0.05, cap_s=2.0, jitter=False)
 
 
-class Client:
+class Client(DeadLetterCalls):
     """Calls the functions of a fleet; `async with Client(key=…) as client`.
 
     One client serves many calls at once and keeps their connections; it belongs to the event loop
@@ -134,8 +138,10 @@ class Client:
         timeout_s: float | None = None,
         deadline_s: float | None = None,
         max_attempts: int | None = None,
+        retry_on: Sequence[str] | None = None,
         metadata: Json = None,
         correlation_id: str | None = None,
+        idempotency_key: str | None = None,
         **params: Json,
     ) -> Json:
         """Run a function and return what it returned.
@@ -149,18 +155,23 @@ class Client:
             timeout_s: limit of one run.
             deadline_s: limit of the whole call, waiting for a slot included.
             max_attempts: attempts in all.
+            retry_on: codes after which another attempt follows; None for those that it may cure.
             metadata: any JSON value, kept with the task.
             correlation_id: ties together the log lines of one request across processes.
+            idempotency_key: a name for what is asked for. The same one again, within a day, is the
+                same task: it is joined, or its answer comes again. It goes on when its caller leaves.
             **params: its parameters.
 
         Raises:
             CabrankError: the error that the server told, or why there is no answer.
         """
         options = self._options(
-            group, contract, priority, timeout_s, deadline_s, max_attempts, metadata
-        )
+            group, contract, priority=priority, timeout_s=timeout_s, deadline_s=deadline_s,
+            max_attempts=max_attempts, metadata=metadata, retry_on=retry_on,
+        )  # fmt: skip
         task: JsonObject = {"function": function, "input": input_of(input, params), **options}
-        ask = _task_ask(task, _named(correlation_id), limit_s=self._limit_s(deadline_s))
+        headers = headers_of(correlation_id, idempotency_key)
+        ask = task_ask(task, headers, limit_s=self._limit_s(deadline_s))
         answer = await self._send(ask)
         return decode(answer.body, JsonObject).get("result")
 
@@ -176,6 +187,7 @@ class Client:
         timeout_s: float | None = None,
         deadline_s: float | None = None,
         max_attempts: int | None = None,
+        retry_on: Sequence[str] | None = None,
         metadata: Json = None,
         correlation_id: str | None = None,
         **params: Json,
@@ -188,15 +200,16 @@ class Client:
             CabrankError: out of the iteration, before the first piece or after any.
         """
         options = self._options(
-            group, contract, priority, timeout_s, deadline_s, max_attempts, metadata
-        )
+            group, contract, priority=priority, timeout_s=timeout_s, deadline_s=deadline_s,
+            max_attempts=max_attempts, metadata=metadata, retry_on=retry_on,
+        )  # fmt: skip
         task: JsonObject = {
             "function": function, "input": input_of(input, params), "mode": "stream", **options,
         }  # fmt: skip
-        headers = {"Accept": CONTENT_TYPE, **_named(correlation_id)}
+        headers = {"Accept": CONTENT_TYPE, **headers_of(correlation_id)}
         limit_s = self._limit_s(deadline_s)
         return TaskStream(
-            self._opened, _task_ask(task, headers, limit_s=limit_s, silence_s=SILENCE_S)
+            self._opened, task_ask(task, headers, limit_s=limit_s, silence_s=SILENCE_S)
         )
 
     async def submit(
@@ -212,8 +225,13 @@ class Client:
         timeout_s: float | None = None,
         deadline_s: float | None = None,
         max_attempts: int | None = None,
+        retry_on: Sequence[str] | None = None,
+        delay_s: float | None = None,
+        run_at: datetime | None = None,
+        wait: float = 0,
         metadata: Json = None,
         correlation_id: str | None = None,
+        idempotency_key: str | None = None,
         **params: Json,
     ) -> TaskId:
         """Hand a durable task over and return its id; other arguments as for `call`.
@@ -222,33 +240,43 @@ class Client:
             function: its name.
             webhook: URL that gets the result, or a whole target. Without one the result is kept
                 for `wait` and `status`.
+            delay_s: seconds until it may start.
+            run_at: instead, the moment at which it may; with its time zone.
+            wait: seconds that the server may wait for the end before it answers. A failure that comes
+                in time is raised here.
 
         Raises:
             CabrankError: the task was not accepted. When the code is `store_unavailable` or
-                `connection_lost` it may have been all the same: look for it in `tasks`.
+                `connection_lost` it may have been all the same: look for it in `tasks`, or submit it
+                with an `idempotency_key`, by which it is not done twice.
         """
         options = self._options(
-            group, contract, priority, timeout_s, deadline_s, max_attempts, metadata
-        )
+            group, contract, priority=priority, timeout_s=timeout_s, deadline_s=deadline_s,
+            max_attempts=max_attempts, metadata=metadata, retry_on=retry_on,
+        )  # fmt: skip
+        options |= {"delay_s": delay_s, "run_at": run_at and run_at.isoformat()}
         task: JsonObject = {"function": function, "input": input_of(input, params), **options}
-        headers = _named(correlation_id)
-        if webhook is None:
-            headers["Prefer"] = "respond-async"
-        else:
+        if webhook is not None:
             task |= {"mode": "webhook", "webhook": webhook_of(webhook)}
-        ask = _task_ask(task, headers, limit_s=self._timeout_s, may_be_taken=True)
-        task_id = decode((await self._send(ask)).body, JsonObject).get("task_id")
-        if not isinstance(task_id, str):
-            raise bad_answer("the task was accepted without an id")
-        return TaskId(task_id)
+        prefer = async_preference(wait) if webhook is None else None
+        headers = headers_of(correlation_id, idempotency_key, prefer)
+        ask = task_ask(task, headers, limit_s=self._timeout_s + wait, may_be_taken=True)
+        return _id_in((await self._send(ask)).body)
 
-    async def status(self, task_id: str) -> TaskInfo:
+    async def status(self, task_id: str, *, wait: float = 0) -> TaskInfo:
         """Return what is known about a task.
+
+        Args:
+            task_id: its id.
+            wait: seconds, 60 at most, that the server may wait for the end before it answers.
 
         Raises:
             NotFound: no such task, or it ended longer ago than results are kept.
+            QueueFull: too many callers wait already.
         """
-        return decode(await self._get(f"/tasks/{quote(task_id, safe='')}"), TaskInfo)
+        path = f"/tasks/{quote(task_id, safe='')}" + (f"?wait={wait:.3f}" if wait > 0 else "")
+        ask = Ask(method="GET", path=path, limit_s=self._timeout_s + wait)
+        return decode((await self._send(ask)).body, TaskInfo)
 
     async def tasks(
         self,
@@ -279,17 +307,25 @@ class Client:
         loop = asyncio.get_running_loop()
         end_s = None if timeout_s is None else loop.time() + timeout_s
         looks = 0
-        while not (task := await self.status(task_id)).finished:
-            looks += 1
-            wait_s = POLL.bound_s(looks)
-            if end_s is not None:
-                wait_s = min(wait_s, end_s - loop.time())
-            if wait_s <= 0:
+        while True:
+            asked_s = loop.time()
+            left_s = LONG_POLL_S if end_s is None else max(0.0, end_s - asked_s)
+            try:
+                task = await self.status(task_id, wait=min(left_s, LONG_POLL_S))
+            except QueueFull:  # too many wait there; a look is always answered
+                task = await self.status(task_id)
+            if task.finished:
+                return task
+            left_s = LONG_POLL_S if end_s is None else end_s - loop.time()
+            if left_s <= 0:
                 error = TaskTimeout(f"Task is still {task.status} after {timeout_s:g} s")
                 error.task_id = task_id
                 raise error
-            await asyncio.sleep(wait_s)
-        return task
+            looks += (
+                1  # a server that does not wait (it stops, it is older) is not asked all the time
+            )
+            pause_s = POLL.bound_s(looks) - (loop.time() - asked_s)
+            await asyncio.sleep(min(max(0.0, pause_s), left_s))
 
     async def cancel(self, task_id: str) -> None:
         """Cancel a task; a running function is told, and its slot is free when it has ended.
@@ -312,6 +348,14 @@ class Client:
     async def _get(self, path: str) -> bytes:
         return (await self._send(Ask(method="GET", path=path, limit_s=self._timeout_s))).body
 
+    async def _ask(
+        self, method: str, path: str, body: bytes | None = None, *, may_be_taken: bool = False
+    ) -> Answer:
+        ask = Ask(
+            method=method, path=path, body=body, limit_s=self._timeout_s, may_be_taken=may_be_taken
+        )
+        return await self._send(ask)
+
     async def _send(self, ask: Ask) -> Answer:
         return await self._opened().request(ask)
 
@@ -325,49 +369,20 @@ class Client:
     def _limit_s(self, deadline_s: float | None) -> float:
         return self._timeout_s if deadline_s is None else deadline_s + DEADLINE_MARGIN_S
 
-    def _options(
-        self,
-        group: str | None,
-        contract: int | None,
-        priority: float | None,
-        timeout_s: float | None,
-        deadline_s: float | None,
-        max_attempts: int | None,
-        metadata: Json,
-    ) -> JsonObject:
-        """Return the members of a task that are the same in every mode."""
+    def _options(self, group: str | None, contract: int | None, **others: Json) -> JsonObject:
+        """Return the members of a task beside its function, its input and its mode."""
         return {
             "group": self._group if group is None else group,
             "contract": self._contract if contract is None else contract,
-            "priority": priority,
-            "timeout_s": timeout_s,
-            "deadline_s": deadline_s,
-            "max_attempts": max_attempts,
-            "metadata": metadata,
+            **others,
         }
 
 
-def _task_ask(
-    task: JsonObject,
-    headers: dict[str, str],
-    *,
-    limit_s: float | None = None,
-    silence_s: float | None = None,
-    may_be_taken: bool = False,
-) -> Ask:
-    return Ask(
-        method="POST",
-        path="/task",
-        body=encode_body(task),
-        headers=headers,
-        limit_s=limit_s,
-        silence_s=silence_s,
-        may_be_taken=may_be_taken,
-    )
-
-
-def _named(correlation_id: str | None) -> dict[str, str]:
-    return {} if correlation_id is None else {"x-correlation-id": correlation_id}
+def _id_in(body: bytes) -> TaskId:
+    task_id = decode(body, JsonObject).get("task_id")
+    if not isinstance(task_id, str):
+        raise bad_answer("the task was accepted without an id")
+    return TaskId(task_id)
 
 
 def _checked_url(url: str) -> str:

@@ -53,6 +53,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
         created_at: when it was accepted.
         started_at: when its first attempt was handed to a worker.
         finished_at: when its outcome was known.
+        due_at: when it may start, while it is scheduled.
         attempts: its executions so far.
         worker: worker that ran it last.
         result: what the function returned; None until then, and when it returned nothing.
@@ -60,6 +61,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
         code: the same, for a program: a code of the error table.
         metadata: what the caller attached.
         webhook: the delivery of its result, for a webhook task.
+        replay_of: the dead task whose request it runs again.
     """
 
     task_id: TaskId
@@ -72,6 +74,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    due_at: datetime | None = None
     attempts: tuple[AttemptInfo, ...] = ()
     worker: str | None = None
     result: Json = None
@@ -79,6 +82,7 @@ class TaskInfo(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     metadata: Json = None
     webhook: DeliveryInfo | None = None
+    replay_of: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -172,3 +176,87 @@ class TaskPage(msgspec.Struct, frozen=True, kw_only=True):
 
     tasks: tuple[TaskInfo, ...]
     next: str | None = None
+
+
+class DeadWebhookInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook that ran out of tries."""
+
+    host: str = ""
+    attempts: int = 0
+    error: str = ""
+    outcome: str = ""
+
+
+class DeadLetterInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter.
+
+    Attributes:
+        id: the task's id, or the webhook's.
+        kind: task, webhook or quarantine.
+        code: why it was given up.
+        error: the same, for a person.
+        died_at: when it was given up.
+        task_id: its task.
+        group: group of the function.
+        function: name of the function.
+        contract: version of the group's interface.
+        status: of the task.
+        webhook: of the kind webhook.
+        task: the task, when the letter was asked for alone.
+    """
+
+    id: str
+    kind: str
+    code: str = ""
+    error: str | None = None
+    died_at: datetime | None = None
+    task_id: TaskId
+    group: str = ""
+    function: str = ""
+    contract: int = 1
+    status: str = ""
+    webhook: DeadWebhookInfo | None = None
+    task: TaskInfo | None = None
+
+
+class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the dead letters, newest first.
+
+    Attributes:
+        dead: the letters.
+        next: cursor of the page that follows; None on the last one.
+        counts: how many there are of each kind, whatever the page shows.
+    """
+
+    dead: tuple[DeadLetterInfo, ...]
+    next: str | None = None
+    counts: dict[str, int] = {}
+
+
+class ReplayedInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dead letter has become.
+
+    Attributes:
+        kind: of the letter.
+        task_id: the task that runs now, or whose webhook is sent again.
+        replay_of: the dead task, when a new one was made.
+        webhook_id: of a webhook.
+    """
+
+    kind: str
+    task_id: TaskId
+    replay_of: str | None = None
+    webhook_id: str | None = None
+
+
+class ReplayedMany(msgspec.Struct, frozen=True, kw_only=True):
+    """How many dead letters were replayed, and whether others match as well."""
+
+    replayed: int
+    more: bool = False
+
+
+class PurgedCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many dead letters were forgotten."""
+
+    purged: int

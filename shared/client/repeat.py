@@ -2,7 +2,7 @@
 
 Repeated is only what the server has certainly not taken on: a connection that was never made, and
 the answers 429 and 503. A connection that breaks after the request was sent is not repeated,
-because the task may have run.
+because the task may have run; unless it has an Idempotency-Key, by which the server knows it again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def repeat_wait_s(
 
 def _untouched(ask: Ask, error: CabrankError) -> bool:
     """Tell whether the server has certainly not taken the request on."""
-    if error.code == "unreachable":
+    if error.code == "unreachable" or (ask.once and error.code == "connection_lost"):
         return True
-    unsure = ask.may_be_taken and error.code == "store_unavailable"
+    unsure = ask.may_be_taken and not ask.once and error.code == "store_unavailable"
     return error.failure.status in (429, 503) and not unsure

@@ -100,6 +100,13 @@ class SyncClient:
     tasks = _waited(Client.tasks)
     wait = _waited(Client.wait)
     cancel = _waited(Client.cancel)
+    release = _waited(Client.release)
+    dead_letters = _waited(Client.dead_letters)
+    dead_letter = _waited(Client.dead_letter)
+    replay = _waited(Client.replay)
+    replay_all = _waited(Client.replay_all)
+    purge = _waited(Client.purge)
+    purge_all = _waited(Client.purge_all)
     workers = _waited(Client.workers)
     health = _waited(Client.health)
 

@@ -10,7 +10,8 @@ The order, after auth and body size, which the shell checks before it has the bo
 
     JSON → may tasks be taken (worker: maintenance) → group, function, contract present (balancer)
     → priority → function → contract (worker: its own) → input → mode → function hosted, can stream
-    (worker) → webhook → timeout_s, deadline_s, max_attempts, metadata → (balancer: 404s, by its engine)
+    (worker) → webhook → timeout_s, deadline_s, max_attempts, metadata, delay_s, run_at, retry_on
+    → may it start later → (balancer: Idempotency-Key; 404s, by its engine)
 """
 
 from __future__ import annotations
@@ -94,6 +95,9 @@ class _Plain(msgspec.Struct, gc=False):
     deadline_s: None = None
     max_attempts: None = None
     metadata: None = None
+    delay_s: None = None
+    run_at: None = None
+    retry_on: None = None
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -110,6 +114,9 @@ class _Body(msgspec.Struct, gc=False):
     deadline_s: object = None
     max_attempts: object = None
     metadata: msgspec.Raw = _NOTHING
+    delay_s: object = None
+    run_at: object = None
+    retry_on: object = None
 
 
 class _RawBody(msgspec.Struct, gc=False):
@@ -126,6 +133,9 @@ class _RawBody(msgspec.Struct, gc=False):
     deadline_s: msgspec.Raw = _NOTHING
     max_attempts: msgspec.Raw = _NOTHING
     metadata: msgspec.Raw = _NOTHING
+    delay_s: msgspec.Raw = _NOTHING
+    run_at: msgspec.Raw = _NOTHING
+    retry_on: msgspec.Raw = _NOTHING
 
 
 _RAW_FIELDS = ("input", "webhook", "metadata")
@@ -211,7 +221,10 @@ def parse_by_field(
     )  # fmt: skip
     if mode is Mode.SYNC and _is_plain(given):
         return request
-    return _with_options(request, given)
+    taken = _with_options(request, given)
+    if isinstance(taken, Failure) or (given.delay_s is None and given.run_at is None):
+        return taken
+    return rules.check_start(mode, headers) or taken
 
 
 def _is_plain(given: _Body) -> bool:
@@ -221,6 +234,9 @@ def _is_plain(given: _Body) -> bool:
         and given.deadline_s is None
         and given.max_attempts is None
         and given.metadata is _NOTHING
+        and given.delay_s is None
+        and given.run_at is None
+        and given.retry_on is None
     )
 
 
@@ -247,6 +263,25 @@ def _with_options(request: TaskRequest, given: _Body) -> TaskRequest | Failure:
     request.deadline_s = deadline_s
     request.max_attempts = max_attempts
     request.metadata = metadata
+    return _with_moments(request, given)
+
+
+def _with_moments(request: TaskRequest, given: _Body) -> TaskRequest | Failure:
+    """Return the task with what it says about its start and its next attempts."""
+    delay_s = fields.delay_of(given.delay_s)
+    if isinstance(delay_s, Failure):
+        return delay_s
+    run_at = fields.run_at_of(given.run_at)
+    if isinstance(run_at, Failure):
+        return run_at
+    if delay_s is not None and run_at is not None:
+        return failure("invalid_field", "Invalid run_at: give run_at or delay_s, not both")
+    retry_on = fields.codes_of(given.retry_on)
+    if isinstance(retry_on, Failure):
+        return retry_on
+    request.delay_s = delay_s
+    request.run_at = run_at
+    request.retry_on = retry_on
     return request
 
 

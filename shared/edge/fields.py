@@ -6,6 +6,7 @@ Nothing is coerced: `"40"` and `true` are no numbers; `1.0` is the integer 1.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -14,15 +15,17 @@ import msgspec
 from shared.edge.keys import without_bearer
 from shared.edge.limits import (
     MAX_ATTEMPTS,
+    MAX_CODES,
     MAX_CONTRACT,
     MAX_METADATA,
+    MAX_MOMENT,
     MAX_NAME,
     MAX_SECONDS,
     MAX_WEBHOOK_HEADER_BYTES,
     MAX_WEBHOOK_HEADERS,
     MAX_WEBHOOK_URL,
 )
-from shared.errors import Failure, failure
+from shared.errors import CODES, Failure, failure
 from shared.task import PRIORITY_FIRST, PRIORITY_LAST, Mode, WebhookTarget
 from shared.webhooks import REFUSED_HEADERS
 
@@ -91,6 +94,43 @@ def seconds_of(name: str, value: object) -> float | Failure | None:
         return float(value)
     expected = f"must be a number of seconds greater than 0 and at most {MAX_SECONDS:.0f}"
     return failure("invalid_field", f"Invalid {name}: {expected}")
+
+
+def delay_of(value: object) -> float | Failure | None:
+    """Check `delay_s`; omitted or null is None."""
+    if value is None:
+        return None
+    if (type(value) is int or type(value) is float) and 0 <= value <= MAX_SECONDS:
+        return float(value)
+    expected = f"must be a number of seconds from 0 to {MAX_SECONDS:.0f}"
+    return failure("invalid_field", f"Invalid delay_s: {expected}")
+
+
+def run_at_of(value: object) -> datetime | Failure | None:
+    """Check `run_at`; omitted or null is None. A moment that has passed is as good as now."""
+    if value is None:
+        return None
+    if type(value) is str and len(value) <= MAX_MOMENT:
+        try:
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is not None:
+                return moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    expected = "must be an ISO 8601 time with its offset from UTC, such as 2030-01-31T12:00:00Z"
+    return failure("invalid_field", f"Invalid run_at: {expected}")
+
+
+def codes_of(value: object) -> tuple[str, ...] | Failure | None:
+    """Check `retry_on`; omitted or null is None."""
+    if value is None:
+        return None
+    given = cast("list[object]", value) if isinstance(value, list) else []
+    codes = tuple(code for code in given if isinstance(code, str) and code in CODES)
+    if codes and len(codes) == len(given) <= MAX_CODES:
+        return codes
+    text = f"must be a list of 1 to {MAX_CODES} codes, such as function_error and timeout"
+    return failure("invalid_field", f"Invalid retry_on: {text}")
 
 
 def attempts_of(value: object) -> int | Failure | None:

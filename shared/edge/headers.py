@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shared.edge.limits import MAX_KEY, MAX_PREFER_WAIT_S
+from shared.errors import Failure, failure
 from shared.task import Mode
 
 _SYNC, _WEBHOOK = Mode.SYNC, Mode.WEBHOOK
@@ -65,16 +67,42 @@ class EdgeHeaders:
 
 
 def is_durable(mode: Mode, headers: EdgeHeaders) -> bool:
-    """Tell whether a task is to be committed to the store and answered at once (DESIGN §5)."""
+    """Tell whether a task is to be committed to the store before anything else (DESIGN §5)."""
+    if headers.idempotency_key is not None:
+        return True
     if headers.prefer is None or mode is not _SYNC:
         return mode is _WEBHOOK
-    return _prefers_async(headers.prefer)
+    return async_wait_s(headers.prefer) is not None
 
 
-def _prefers_async(prefer: str) -> bool:
-    """Tell whether `respond-async` is among the preferences (RFC 7240)."""
-    items = prefer.lower().replace(";", ",").split(",")
-    return any(item.strip() == "respond-async" for item in items)
+def async_wait_s(prefer: str | None) -> float | None:
+    """Return the seconds that a caller of `Prefer: respond-async, wait=N` waits before it has its 202.
+
+    None when it does not want one (RFC 7240). A wait that is no number of seconds is ignored, as the
+    RFC has it for preferences that are not understood; one that is too long is cut.
+    """
+    if prefer is None:
+        return None
+    given: dict[str, str] = {}
+    for item in prefer.replace(";", ",").split(","):
+        name, _, value = item.partition("=")
+        given.setdefault(name.strip().lower(), value.strip().strip('"'))  # the first one counts
+    if "respond-async" not in given:
+        return None
+    wait = given.get("wait", "")
+    known = wait.isascii() and wait.isdigit() and len(wait) < 10
+    return min(float(wait), MAX_PREFER_WAIT_S) if known else 0.0
+
+
+def key_of(headers: EdgeHeaders) -> str | Failure | None:
+    """Return the caller's `Idempotency-Key`, or what is wrong with it; None without one."""
+    key = headers.idempotency_key
+    if key is None:
+        return None
+    if 0 < len(key) <= MAX_KEY and all("!" <= char <= "~" for char in key):
+        return key
+    text = f"Invalid Idempotency-Key: must be 1 to {MAX_KEY} visible ASCII characters"
+    return failure("invalid_field", text)
 
 
 def sanitised_correlation_id(given: str | None, limit: int) -> str:

@@ -20,11 +20,19 @@ KEEP_ALIVE_S = (
 MAX_NAME = 256  # characters of function and group; far above any real name, far below a body
 MAX_SECONDS = 31_536_000.0  # one year: what a timer can bear and nobody needs more of
 MAX_ATTEMPTS = 1000  # TASK_ATTEMPTS caps it further; this only keeps numbers sane
+MAX_CODES = 32  # of `retry_on`; above the number of codes that an attempt can end with
+MAX_MOMENT = 64  # characters of `run_at`; twice what a moment with microseconds and offset takes
+MAX_KEY = 255  # characters of `Idempotency-Key`; as others who take one have it
 MAX_METADATA = 16 * KIB  # 10,000 finished tasks are remembered with theirs: 160 MiB at the worst
 MAX_CONTRACT = 2**53 - 1  # integers that every JSON reader keeps exact
 MAX_WEBHOOK_URL = 2 * KIB  # what browsers and proxies pass on safely
 MAX_WEBHOOK_HEADERS = 64
 MAX_WEBHOOK_HEADER_BYTES = 8 * KIB  # names and values together: most servers refuse more
+
+# Waiting
+
+MAX_PREFER_WAIT_S = 300.0  # `Prefer: wait=N`; TASK_TIMEOUT's default, longer ones are cut to it
+MAX_POLL_S = 60.0  # `GET /tasks/{id}?wait=N`; what proxies let a silent answer wait
 
 # Correlation
 

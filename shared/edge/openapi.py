@@ -10,7 +10,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
-from shared.edge.limits import MAX_ATTEMPTS, MAX_SECONDS, MAX_WEBHOOK_HEADERS, MAX_WEBHOOK_URL
+from shared.edge.limits import (
+    MAX_ATTEMPTS,
+    MAX_CODES,
+    MAX_SECONDS,
+    MAX_WEBHOOK_HEADERS,
+    MAX_WEBHOOK_URL,
+)
 from shared.errors import CODES
 from shared.log_ring import LEVELS
 from shared.task import PRIORITY_FIRST, PRIORITY_LAST, Mode
@@ -197,6 +203,13 @@ SCHEMAS: JsonObject = {
             "timeout_s": {**_SECONDS, "description": "Of one run."},
             "deadline_s": {**_SECONDS, "description": "Of the whole call, waiting included."},
             "max_attempts": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_ATTEMPTS},
+            "retry_on": {
+                "type": ["array", "null"],
+                "items": {"enum": list(CODES)},
+                "minItems": 1,
+                "maxItems": MAX_CODES,
+                "description": "Only after these codes another attempt follows.",
+            },
             "metadata": {
                 "type": ["object", "null"],
                 "description": "Returned, never interpreted.",

@@ -7,14 +7,25 @@ from typing import TYPE_CHECKING, Protocol, cast
 import msgspec
 
 from shared.edge.fields import contract_of, function_of
+from shared.edge.headers import is_durable
 from shared.errors import Failure, failure
 from shared.task import Mode
 
 if TYPE_CHECKING:
     from shared.capability import FunctionSpec
+    from shared.edge.headers import EdgeHeaders
 
 _INVALID_REQUEST = failure("invalid_request")
 _MAINTENANCE = failure("maintenance")
+_NOT_LATER = failure(
+    "invalid_field",
+    "Invalid delay_s or run_at: only durable tasks start later: mode webhook, Prefer: respond-async, or an"
+    " Idempotency-Key",
+)
+_NOT_LATER_HERE = failure(
+    "invalid_field",
+    "Invalid delay_s or run_at: a worker that is asked directly starts tasks at once",
+)
 
 
 class TaskRules(Protocol):
@@ -37,6 +48,10 @@ class TaskRules(Protocol):
 
     def check_function(self, function: str, mode: Mode) -> Failure | None:
         """Check that the function can be called in this mode, once both are known."""
+        ...
+
+    def check_start(self, mode: Mode, headers: EdgeHeaders) -> Failure | None:
+        """Check that a task may start later than now; only of one that asks for it."""
         ...
 
     def check_sound(self, group: str, function: str, contract: int, mode: Mode) -> str | Failure:
@@ -98,6 +113,10 @@ class WorkerRules:
             return streaming_not_supported(function)
         return None
 
+    def check_start(self, mode: Mode, headers: EdgeHeaders) -> Failure | None:
+        """Refuse: what a worker was asked directly it runs at once."""
+        return _NOT_LATER_HERE
+
     def check_sound(self, group: str, function: str, contract: int, mode: Mode) -> str | Failure:
         """Do all of this at once; a worker has no group."""
         refused = self.admit() or self.check_contract(contract)
@@ -150,6 +169,10 @@ class BalancerRules:
     def check_function(self, function: str, mode: Mode) -> Failure | None:
         """Leave it to the scheduler, which knows what every worker hosts."""
         return None
+
+    def check_start(self, mode: Mode, headers: EdgeHeaders) -> Failure | None:
+        """Refuse a task that is not durable: its caller would only hold a connection."""
+        return None if is_durable(mode, headers) else _NOT_LATER
 
     def check_sound(self, group: str, function: str, contract: int, mode: Mode) -> str | Failure:
         """Find the group if none is given; the rest is the scheduler's."""

@@ -39,6 +39,7 @@ class ContractServer:
         streams: streaming functions by name: input → pieces.
         bodies: the bodies of `POST /task`, as they came.
         headers: the headers of every request, as they came.
+        queries: their queries.
         records: the durable tasks.
         workers: what `GET /workers` shows.
         redirect: where every request is sent to instead.
@@ -53,6 +54,7 @@ class ContractServer:
         self.streams: dict[str, Stream] = {}
         self.bodies: list[Input] = []
         self.headers: list[dict[str, str]] = []
+        self.queries: list[dict[str, str]] = []
         self.records: dict[str, Input] = {}
         self.refusals: list[Failure] = []
         self.left: list[str] = []
@@ -112,6 +114,7 @@ class ContractServer:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        self.queries.append(dict(request.query))
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         headers = _edge_headers(request)
         if isinstance(request.transport, asyncio.Transport):

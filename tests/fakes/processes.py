@@ -183,11 +183,15 @@ class Bench:
 
     Args:
         folder: an empty one.
+
+    Attributes:
+        store: STORE_URL of balancers that are started from now on.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.workers_file = folder / "workers.json"
+        self.store = "sqlite:///tasks.db"
         self.keys = {"LB_AUTH_KEY": LB_KEY, "AUTH_KEY": AUTH_KEY}
         self._running: list[Running] = []
         self._balancer: Running | None = None
@@ -214,7 +218,7 @@ class Bench:
         """Start a balancer on the bench's workers.json and store; the one that is called from now on."""
         if not self.workers_file.exists():
             self.list()
-        options = ("--port", str(port), "--store", "sqlite:///tasks.db")
+        options = ("--port", str(port), "--store", self.store)
         self.balancer = self.start("balancer", cabrank("balancer", *options), {**QUICK, **settings})
         return self.balancer
 

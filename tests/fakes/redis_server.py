@@ -10,6 +10,7 @@ import contextlib
 import importlib.resources
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -84,20 +85,83 @@ def _in_docker(arguments: tuple[str, ...]) -> Generator[RedisServer]:
 
 @contextlib.contextmanager
 def redis_process(binary: str, source: str, arguments: tuple[str, ...]) -> Generator[RedisServer]:
-    """Run a redis-server binary of this machine on loopback, without persistence."""
-    port = _free_port()
-    url = f"redis://127.0.0.1:{port}/0"
+    """Run a redis-server binary of this machine on loopback; without persistence, if nothing else is asked for."""
     with tempfile.TemporaryDirectory(prefix="cabrank-redis-") as folder:
-        options = ("--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "")
-        with (Path(folder) / "redis.log").open("wb") as log:
-            process = subprocess.Popen(
-                [binary, *options, *arguments], stdout=log, stderr=subprocess.STDOUT
-            )
+        process = RedisProcess(Path(folder), *arguments, binary=binary)
         try:
-            wait_until_sync(lambda: _answers(process, port, log.name), f"{binary} answers PING")
-            yield RedisServer(url=url, source=source)
+            process.start()
+            yield RedisServer(url=process.url, source=source)
         finally:
-            _stop(process)
+            process.stop()
+
+
+class RedisProcess:
+    """A redis-server of this machine on loopback, which can be killed and started again in its folder.
+
+    Args:
+        folder: what it keeps and says goes there.
+        arguments: more options of redis-server.
+        binary: the server; without one, the first that is found.
+        sentinel: run as Sentinel, under a configuration file of this text.
+    """
+
+    def __init__(
+        self, folder: Path, *arguments: str, binary: str | None = None, sentinel: str | None = None
+    ) -> None:
+        self.port = _free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._log = folder / f"redis-{self.port}.log"
+        self._binary = binary or shutil.which("redis-server") or shipped_binary()
+        self._options = [
+            "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
+            *arguments,
+        ]  # fmt: skip
+        if sentinel is not None:
+            config = folder / f"sentinel-{self.port}.conf"
+            config.write_text(sentinel)
+            self._options = [
+                str(config), "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1",
+            ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        self.launch()
+        try:
+            self.wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self) -> None:
+        """Start it; it may not answer yet."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binary, *self._options], stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def wait(self) -> None:
+        """Return when it answers."""
+        assert self._process is not None
+        process, log = self._process, str(self._log)
+        wait_until_sync(lambda: _answers(process, self.port, log), f"{self._binary} answers PING")
+
+    def kill(self) -> None:
+        """End it as a power cut would: kill -9."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """End it, whatever it is doing."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)  # one that was frozen hears nothing
+            _stop(self._process)
 
 
 def _answers(process: subprocess.Popen[bytes], port: int, log: str) -> bool:
@@ -112,7 +176,8 @@ def ping(port: int, host: str = "127.0.0.1") -> bool:
     try:
         with socket.create_connection((host, port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            # One with a password says that it wants it, and so that it is there.
+            return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False
 
@@ -127,7 +192,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    """Return a port that was free a moment ago: redis-server takes port 0 for "do not listen"."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that was free a moment ago: redis-server takes port 0 for "do not listen".
+
+    A node of a cluster listens 10,000 above it too, so that must be a port as well.
+    """
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port + 10_000 < 65536:
+            return port

@@ -9,9 +9,12 @@ from typing import Protocol
 
 from balancer.store.memory import MemoryStore, Shelves
 from balancer.store.ports import Store
+from balancer.store.redis import RedisStore
 from balancer.store.sqlite import SqliteStore
 from balancer.store.sqlite.connection import connect
-from shared.system import SystemClock
+from shared.system import SystemClock, SystemIds
+from tests.fakes.raw_redis import raw_redis
+from tests.fakes.redis_audit import RedisAudit
 
 
 class StoreOpener(Protocol):
@@ -96,6 +99,41 @@ class SqliteOpener:
     def end_outage(self) -> None:
         """Let commits through again; the store finds out by itself."""
         self.disk.broken = False
+
+
+class RedisOpener:
+    """The Redis store over one namespace of a server that a test session shares.
+
+    Args:
+        url: of the server.
+        namespace: of the test.
+    """
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.url = f"{url}?namespace={namespace}"
+        self.audit = RedisAudit([url], namespace)
+        self._server = raw_redis(url)
+
+    async def open(self) -> Store:
+        """Open the namespace."""
+        return await RedisStore.open(self.url, boot=SystemIds().boot, clock=SystemClock())
+
+    def begin_outage(self) -> None:
+        """Let writes fail from now on, as they do while a replica is missed."""
+        self._server.execute_command("CONFIG", "SET", "min-replicas-to-write", 1)
+
+    def end_outage(self) -> None:
+        """Let writes through again; the store finds out by itself."""
+        self._server.execute_command("CONFIG", "SET", "min-replicas-to-write", 0)
+
+    def close(self) -> None:
+        """Check what is left, and remove it."""
+        self.end_outage()
+        try:
+            self.audit.check()
+        finally:
+            self.audit.remove()
+            self._server.close()
 
 
 class SmallDisk:

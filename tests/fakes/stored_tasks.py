@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from msgspec import structs
+
 from balancer.store.ports import OutboxRow, Store, StoredTask
+from balancer.store.redis.parts import shared_task_id
 from shared.errors import Failure, Unavailable
-from shared.ids import TaskId, Token
+from shared.ids import PoolKey, TaskId, Token
 from shared.task import (
     AttemptRecord,
     Mode,
@@ -75,6 +79,17 @@ def stored_task(
         order=number if order is None else order,
         record=record,
     )
+
+
+def shared_task(
+    number: int, *, pool: PoolKey = ("default", 1), function: str = "hello", priority: float = 1.0
+) -> StoredTask:
+    """Return a task of a pool whose id says in which part of a shared store it is."""
+    task = stored_task(number, function=function, group=pool[0])
+    task_id = shared_task_id(f"t{number}", pool)
+    request = structs.replace(task.request, contract=pool[1], priority=priority)
+    record = replace(task.record, task_id=task_id, contract=pool[1], priority=priority)
+    return replace(task, task_id=task_id, request=request, record=record)
 
 
 def attempt(n: int, *, outcome: str | None = None, code: str | None = None) -> AttemptRecord:

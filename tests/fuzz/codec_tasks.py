@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from shared.capability import FunctionSpec
 from shared.edge.codec import BalancerRules, TaskRules, WorkerRules
 from shared.edge.limits import MAX_ATTEMPTS, MAX_CONTRACT, MAX_NAME, MAX_SECONDS
+from shared.errors import CODES
 from shared.task import PRIORITY_FIRST, PRIORITY_LAST
 
 JsonObject = dict[str, object]
@@ -114,6 +115,9 @@ def tasks(draw: st.DrawFn) -> JsonObject:
         "deadline_s": draw(st.none() | seconds),
         "max_attempts": draw(st.none() | st.integers(1, MAX_ATTEMPTS)),
         "metadata": draw(objects | st.none()),
+        "retry_on": draw(
+            st.none() | st.lists(st.sampled_from(list(CODES)), min_size=1, max_size=32)
+        ),
     }
     task |= {name: value for name, value in optional.items() if draw(st.booleans())}
     if mode != "sync" or draw(st.booleans()):

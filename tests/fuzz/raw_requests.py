@@ -24,6 +24,9 @@ _MEMBERS = (
     "timeout_s",
     "max_attempts",
     "metadata",
+    "retry_on",
+    "delay_s",
+    "run_at",
 )
 _VALUES: tuple[object, ...] = (
     None, True, 0, 1, -1, 1.0, 2, 1e300, "", "x", "sync", "stream", "webhook", [], [1], {}, {"a": "\ud800"}, "ü",

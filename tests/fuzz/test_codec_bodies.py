@@ -86,6 +86,8 @@ def assert_says(request: TaskRequest, task: JsonObject) -> None:
     assert request.max_attempts == task.get("max_attempts")
     metadata = None if request.metadata is None else json.loads(request.metadata)
     assert metadata == task.get("metadata")
+    codes = None if request.retry_on is None else list(request.retry_on)
+    assert codes == task.get("retry_on")
     if task.get("mode") != "webhook":
         assert request.webhook is None
         return
@@ -160,6 +162,9 @@ OWN_CODES = {
     "deadline_s": {"invalid_field"},
     "max_attempts": {"invalid_field"},
     "metadata": {"invalid_field"},
+    "retry_on": {"invalid_field"},
+    "delay_s": {"invalid_field"},
+    "run_at": {"invalid_field"},
 }
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         TaskFilter,
         TaskStore,
     )
+    from balancer.store.ports_dead import DeadStore
+    from balancer.store.ports_once import OnceStore
     from shared.ids import TaskId
     from shared.task import AttemptRecord, Outcome, TaskRecord
     from tests.simulation.virtual_time import Process
@@ -84,6 +86,8 @@ class FaultyStore:
     tasks: TaskStore
     outbox: OutboxStore
     orders: OrderStore
+    once: OnceStore
+    dead: DeadStore
 
     def __init__(self, disk: Disk, process: Process) -> None:
         inner = MemoryStore(lambda happen: happen(), disk.shelves)
@@ -91,6 +95,8 @@ class FaultyStore:
         self.tasks = FaultyTasks(inner.tasks, disk, self._journal)
         self.outbox = inner.outbox
         self.orders = inner.orders
+        self.once = inner.once
+        self.dead = inner.dead
         self._disk = disk
 
     @property
@@ -249,6 +255,10 @@ class FaultyTasks:
     async def count(self) -> int:
         """Return the number of unfinished tasks."""
         return await self._inner.count()
+
+    async def ended(self) -> int:
+        """Return the number of ended tasks."""
+        return await self._inner.ended()
 
     async def prune(self, before: datetime, limit: int) -> int:
         """Forget old tasks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from balancer.core.live_task import LiveTask
+from balancer.delivery.admission import Admission
 from balancer.engine import Engine
 from shared.errors import Failure
 from shared.task_state import TaskEvent, TaskStatus
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from balancer.core.events import Held, WorkerFacts
+    from balancer.core.live_task import LiveTask
     from balancer.core.live_worker import LiveWorker
     from balancer.fleet.ports import WorkerPort
     from shared.ids import LaneKey, TaskId, Token, WorkerId
@@ -23,6 +24,30 @@ if TYPE_CHECKING:
     from tests.simulation.witness import Witness
 
 Rank = tuple[float, int, int, str]
+
+
+class WatchedAdmission(Admission):
+    """An engine's admission, whose tasks a witness is told of."""
+
+    def __init__(self, inner: Admission, witness: Witness) -> None:
+        vars(self).update(vars(inner))
+        self._witness = witness
+
+    def task(self, lane: LaneKey, request: TaskRequest, sink: Sink, now_s: float) -> LiveTask:
+        """Make the task of a call, which is in its queue next."""
+        task = super().task(lane, request, sink, now_s)
+        self._witness.made(task)
+        self._witness.queued(task)
+        return task
+
+    def durable_task(
+        self, lane: LaneKey, request: TaskRequest, sink: Sink, now_s: float, *, call: bool
+    ) -> LiveTask | Failure:
+        """Make a durable task, which is in its queue once it is committed."""
+        task = super().durable_task(lane, request, sink, now_s, call=call)
+        if not isinstance(task, Failure):
+            self._witness.made(task)
+        return task
 
 
 class WatchedEngine(Engine):
@@ -42,6 +67,7 @@ class WatchedEngine(Engine):
             hosts: the true state of every worker.
         """
         self._witness = witness
+        self._admission = WatchedAdmission(self._admission, witness)
         self._hosts = hosts
         self.up_s: dict[WorkerId, float] = {}
         self.lost_s: dict[WorkerId, float] = {}
@@ -64,21 +90,6 @@ class WatchedEngine(Engine):
         if isinstance(taken, Failure):
             self._witness.turned_away(self._case(request), taken.code)
         return taken
-
-    def _task(
-        self,
-        lane: LaneKey,
-        request: TaskRequest,
-        sink: Sink,
-        now_s: float,
-        *,
-        durable: bool = False,
-    ) -> LiveTask:
-        task = super()._task(lane, request, sink, now_s, durable=durable)
-        self._witness.made(task)
-        if not durable:
-            self._witness.queued(task)
-        return task
 
     def _enqueue(self, task: LiveTask) -> None:
         self._witness.queued(task)

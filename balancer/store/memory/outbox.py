@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from balancer.store.ports import OUTBOX_PAGE_BYTES, Done, Fresh, OutboxRow, no_fresh
+from balancer.store.ports_dead import WEBHOOK_CODE
+from shared.dead_letter import DeadKind
 
 if TYPE_CHECKING:
     from balancer.store.memory.desk import Desk
@@ -81,6 +83,7 @@ class MemoryOutbox:
         def change(kept: KeptWebhook) -> None:
             kept.status, kept.settled_at, kept.error = "dead", at, error
             kept.row = replace(kept.row, attempts=attempts)
+            self._shelves.bury(webhook_id, DeadKind.WEBHOOK, kept.row.task_id, at, WEBHOOK_CODE)
 
         self._change(webhook_id, change, done)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from balancer.store.ports import OutboxRow, StoredTask
+    from balancer.store.ports_once import OnceKey
+    from shared.dead_letter import DeadKind
     from shared.ids import TaskId
 
 
@@ -39,6 +41,18 @@ class KeptWebhook:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptLetter:
+    """A dead letter; `place` grows with each one made."""
+
+    place: int
+    letter_id: str
+    kind: DeadKind
+    task_id: TaskId
+    died_at: datetime
+    code: str
+
+
 class Shelves:
     """Everything that is kept; dictionaries are in the order of their rows."""
 
@@ -46,7 +60,20 @@ class Shelves:
         self.tasks: dict[TaskId, KeptTask] = {}
         self.webhooks: dict[str, KeptWebhook] = {}
         self.maintenance: set[str] = set()
+        self.once: dict[tuple[str, str], OnceKey] = {}  # by owner and key
+        self.letters: dict[str, KeptLetter] = {}
         self.places = 0
+        self.letter_places = 0
+
+    def bury(
+        self, letter_id: str, kind: DeadKind, task_id: TaskId, died_at: datetime, code: str
+    ) -> None:
+        """Make a dead letter."""
+        self.letter_places += 1
+        self.letters[letter_id] = KeptLetter(
+            place=self.letter_places, letter_id=letter_id, kind=kind, task_id=task_id,
+            died_at=died_at, code=code,
+        )  # fmt: skip
 
     def webhook_of(self, task_id: TaskId) -> KeptWebhook | None:
         """Return the latest webhook of a task."""

@@ -7,11 +7,15 @@ commit would be; the simulation's clock drives `defer`, and no thread is involve
 
 from __future__ import annotations
 
+from balancer.store.memory.dead import MemoryDead
 from balancer.store.memory.desk import Defer, Desk
+from balancer.store.memory.once import MemoryOnce
 from balancer.store.memory.outbox import MemoryOutbox
 from balancer.store.memory.shelves import Shelves
 from balancer.store.memory.tasks import MemoryTasks
 from balancer.store.ports import OrderStore, OutboxStore, TaskStore
+from balancer.store.ports_dead import DeadStore
+from balancer.store.ports_once import OnceStore
 
 
 class MemoryOrders:
@@ -45,6 +49,8 @@ class MemoryStore:
     tasks: TaskStore
     outbox: OutboxStore
     orders: OrderStore
+    once: OnceStore
+    dead: DeadStore
 
     def __init__(self, defer: Defer, shelves: Shelves | None = None) -> None:
         self.shelves = Shelves() if shelves is None else shelves
@@ -52,6 +58,8 @@ class MemoryStore:
         self.tasks = MemoryTasks(self._desk)
         self.outbox = MemoryOutbox(self._desk)
         self.orders = MemoryOrders(self._desk)
+        self.once = MemoryOnce(self._desk)
+        self.dead = MemoryDead(self._desk)
 
     @property
     def healthy(self) -> bool:

@@ -21,11 +21,14 @@ from balancer.store.ports import (
     StoredTask,
     TaskFilter,
 )
+from balancer.store.ports_once import KeyTaken
+from shared.dead_letter import dead_kind
 from shared.task import AttemptRecord, Outcome, TaskRecord, WebhookState
 from shared.task_state import TaskStatus
 
 if TYPE_CHECKING:
     from balancer.store.memory.desk import Desk
+    from balancer.store.memory.shelves import Shelves
     from shared.ids import TaskId
 
 
@@ -41,12 +44,16 @@ class MemoryTasks:
         # A copy, as a database would make: the request may change in its owner's hands.
         kept = replace(task, request=copy(task.request))
 
+        taken = False
+
         def apply() -> None:
-            if kept.task_id not in self._shelves.tasks:
+            nonlocal taken
+            taken = not self._claimed(kept)
+            if not taken and kept.task_id not in self._shelves.tasks:
                 self._shelves.places += 1
                 self._shelves.tasks[kept.task_id] = KeptTask(self._shelves.places, kept)
 
-        self._desk.write(apply, done)
+        self._desk.write(apply, lambda error: done(KeyTaken() if taken else error))
 
     def started(self, task_id: TaskId, attempt: AttemptRecord) -> None:
         """Note that an attempt began."""
@@ -110,8 +117,11 @@ class MemoryTasks:
                 finished_at=finished_at,
                 attempts=_with(stored.record.attempts, attempt),
             )
-            request = stored.request
-            if status is not TaskStatus.QUARANTINED:  # an operator may still release that one
+            request, kind = stored.request, dead_kind(status)
+            if kind is not None:  # it keeps what it needs to run again
+                code = status.value if failure is None else failure.code
+                self._shelves.bury(task_id, kind, task_id, finished_at, code)
+            else:
                 request = structs.replace(request, input=b"", worker_key=None, webhook=None)
             if outbox is not None:
                 self._shelves.webhooks[outbox.webhook_id] = KeptWebhook(outbox)
@@ -126,7 +136,7 @@ class MemoryTasks:
         """Return a task with its webhook state, or None."""
         self._desk.check_reading()
         kept = self._shelves.tasks.get(task_id)
-        return None if kept is None else self._shown(kept)
+        return None if kept is None else shown(kept, self._shelves)
 
     async def list(
         self, chosen: TaskFilter, *, limit: int, cursor: str | None
@@ -141,7 +151,7 @@ class MemoryTasks:
         ]
         page = found[:limit]
         following = encode_cursor(page[-1].place) if len(found) > limit and page else None
-        return [replace(self._shown(kept), result=None) for kept in page], following
+        return [replace(shown(kept, self._shelves), result=None) for kept in page], following
 
     async def input(self, task_id: TaskId) -> bytes | None:
         """Return the input of a task that may still run."""
@@ -165,19 +175,28 @@ class MemoryTasks:
         if not waiting[:limit]:
             return []
         last = waiting[:limit][-1].stored.order
-        return [_recovered(kept.stored) for kept in waiting if kept.stored.order <= last]
+        return [recovered(kept.stored) for kept in waiting if kept.stored.order <= last]
 
     async def count(self) -> int:
         """Return the number of unfinished tasks."""
         self._desk.check_reading()
         return sum(kept.open for kept in self._shelves.tasks.values())
 
+    async def ended(self) -> int:
+        """Return the number of ended tasks that are no dead letters."""
+        self._desk.check_reading()
+        dead = {letter.task_id for letter in self._shelves.letters.values()}
+        tasks = self._shelves.tasks.items()
+        return sum(not kept.open and task_id not in dead for task_id, kept in tasks)
+
     async def prune(self, before: datetime, limit: int) -> int:
-        """Forget tasks that finished before a moment and whose webhook is not pending."""
+        """Forget tasks that finished before a moment and that nothing else rests on."""
         self._desk.check_writing()
         pending = {
             kept.row.task_id for kept in self._shelves.webhooks.values() if kept.status == "pending"
         }
+        pending |= {once.task_id for once in self._shelves.once.values()}
+        pending |= {letter.task_id for letter in self._shelves.letters.values()}
         ended = [
             (kept.stored.record.finished_at, task_id)
             for task_id, kept in self._shelves.tasks.items()
@@ -192,19 +211,22 @@ class MemoryTasks:
             del self._shelves.webhooks[webhook_id]
         return len(old)
 
+    def _claimed(self, task: StoredTask) -> bool:
+        """Keep the key of a task, if it has one; False when that stands for another task."""
+        once = task.once
+        if once is None:
+            return True
+        holder = self._shelves.once.get((once.owner, once.key))
+        if holder is not None and holder.expires_at > task.created_at:
+            return holder.task_id == task.task_id
+        self._shelves.once[once.owner, once.key] = once
+        return True
+
     def _change(self, task_id: TaskId, change: Callable[[StoredTask], StoredTask]) -> None:
         """Change a task that has not finished; one that has stays as it was."""
         kept = self._shelves.tasks.get(task_id)
         if kept is not None and kept.open:
             kept.stored = change(kept.stored)
-
-    def _shown(self, kept: KeptTask) -> TaskRecord:
-        webhook = self._shelves.webhook_of(kept.stored.task_id)
-        if webhook is None:
-            return kept.stored.record
-        next_at = webhook.row.next_at if webhook.status == "pending" else None
-        state = WebhookState(status=webhook.status, attempts=webhook.row.attempts, next_at=next_at)
-        return replace(kept.stored.record, webhook=state)
 
 
 def _with(
@@ -227,7 +249,19 @@ def _with(
     return tuple(sorted(kept, key=lambda each: (each.n, each.started_at, each.token)))
 
 
-def _recovered(stored: StoredTask) -> StoredTask:
+def shown(kept: KeptTask, shelves: Shelves) -> TaskRecord:
+    """Return a task as callers see it."""
+    webhook = shelves.webhook_of(kept.stored.task_id)
+    record = replace(kept.stored.record, due_at=kept.stored.due_at)
+    if webhook is None:
+        return record
+    next_at = webhook.row.next_at if webhook.status == "pending" else None
+    state = WebhookState(status=webhook.status, attempts=webhook.row.attempts, next_at=next_at)
+    return replace(record, webhook=state)
+
+
+def recovered(stored: StoredTask) -> StoredTask:
+    """Return a task as it goes back to its queue: without a large input."""
     if len(stored.request.input) <= INLINE_INPUT_LIMIT:
         return replace(stored, request=copy(stored.request))
     return replace(stored, request=structs.replace(stored.request, input=b""))

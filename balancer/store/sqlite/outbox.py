@@ -7,10 +7,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from balancer.store.ports import OUTBOX_PAGE_BYTES, Done, Fresh, OutboxRow, no_fresh
+from balancer.store.ports_dead import WEBHOOK_CODE
 from balancer.store.sqlite.many_rows import ManyRows
 from balancer.store.sqlite.reader import Reader
 from balancer.store.sqlite.rows import micros, moment, outbox_row_of, to_json
 from balancer.store.sqlite.writer import Values, Writer
+from shared.dead_letter import DeadKind
 
 # In the order of its index, so that rows of busy hosts are passed over without being read.
 # The hosts and ids travel as JSON arrays: one statement for any number of them.
@@ -117,8 +119,20 @@ def _postponed(connection: sqlite3.Connection, writes: Sequence[Values]) -> None
     )
 
 
+_LETTER = (
+    "INSERT INTO dead (letter_id, kind, task, died_at, grp, function, code)"
+    " SELECT o.webhook_id, ?, o.task, ?, t.grp, t.function, ?"
+    " FROM outbox AS o JOIN tasks AS t ON t.seq = o.task"
+    " WHERE o.webhook_id = ? AND o.status = 'pending' ON CONFLICT (letter_id) DO NOTHING"
+)
+
+
 def _dead(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
     """Give rows up; the body stays, so that an operator can replay them."""
+    connection.executemany(
+        _LETTER,
+        [(DeadKind.WEBHOOK.value, at, WEBHOOK_CODE, webhook_id) for _, at, _, webhook_id in writes],
+    )
     connection.executemany(
         "UPDATE outbox SET status = 'dead', attempts = ?, next_at = NULL, settled_at = ?, error = ?"
         " WHERE webhook_id = ? AND status = 'pending'",

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from balancer.store.ports import OutboxRow, StoredTask
+from shared.dead_letter import dead_kind
 from shared.errors import Failure
 from shared.ids import TaskId, Token
 from shared.task import (
     AttemptRecord,
     Mode,
     Origin,
+    Outcome,
     TaskRecord,
     TaskRequest,
     WebhookState,
@@ -33,13 +35,21 @@ TASK_COLUMNS = (
     "task_id, grp, function, contract, mode, origin, priority, correlation_id, status, ord, deaths, spent,"
     " number, created_at, deadline_at, due_at, started_at, finished_at, worker, failure, metadata, result"
 )
-REQUEST_COLUMNS = "timeout_s, deadline_s, max_attempts, webhook, worker_key, input"
+REQUEST_COLUMNS = "timeout_s, deadline_s, max_attempts, webhook, worker_key, input, retry_on"
 ATTEMPT_COLUMNS = "token, n, worker, started_at, finished_at, outcome, code"
 OUTBOX_COLUMNS = "webhook_id, status, attempts, next_at, host, size, url, headers, outcome, correlation_id, error, body"
+
+# Of `tasks AS t JOIN requests AS r`: all that `stored_of` reads; inputs up to `:inline` bytes.
+STORED_COLUMNS = (
+    "t.*, r.timeout_s, r.deadline_s, r.max_attempts, r.webhook, r.worker_key, r.retry_on,"
+    " CASE WHEN length(r.input) <= :inline THEN r.input ELSE x'' END AS input,"
+    " NULL AS webhook_status, NULL AS webhook_attempts, NULL AS webhook_next_at"
+)
 
 _failures = msgspec.json.Decoder(Failure)
 _targets = msgspec.json.Decoder(WebhookTarget)
 _headers = msgspec.json.Decoder(tuple[tuple[str, str], ...])
+_codes = msgspec.json.Decoder(tuple[str, ...])
 to_json = msgspec.json.encode
 
 
@@ -105,7 +115,17 @@ def request_values(request: TaskRequest) -> Values:
         None if request.webhook is None else to_json(request.webhook),
         request.worker_key,
         request.input,
+        None if request.retry_on is None else to_json(request.retry_on),
     )
+
+
+def letter_values(outcome: Outcome, died_at: datetime) -> Values | None:
+    """Return kind, code and moment of the dead letter that an end makes; None when it makes none."""
+    kind = dead_kind(outcome.status)
+    if kind is None:
+        return None
+    code = outcome.status.value if outcome.failure is None else outcome.failure.code
+    return (kind.value, code, micros(died_at))
 
 
 def attempt_values(attempt: AttemptRecord) -> Values:
@@ -173,6 +193,8 @@ def record_of(row: sqlite3.Row, attempts: Sequence[AttemptRecord]) -> TaskRecord
         webhook=_webhook_of(row),
         correlation_id=row["correlation_id"],
         origin=Origin(row["origin"]),
+        due_at=_moment_or_none(row["due_at"]),
+        replay_of=row["replay_of"],
     )
 
 
@@ -203,6 +225,7 @@ def stored_of(row: sqlite3.Row, attempts: Iterable[AttemptRecord]) -> StoredTask
         metadata=record.metadata,
         correlation_id=record.correlation_id,
         worker_key=row["worker_key"],
+        retry_on=None if row["retry_on"] is None else _codes.decode(row["retry_on"]),
         origin=record.origin,
     )
     return StoredTask(

@@ -1,7 +1,8 @@
 """The tables of the embedded store and their versions.
 
-`tasks` holds what `GET /tasks` shows; `requests` what only a task that may still run needs (its input,
-its secrets), and is emptied as tasks end, so that updates of a task never rewrite its input. Times are
+`tasks` holds what `GET /tasks` shows; `requests` what only a task that may run (again) needs (its input,
+its secrets), and is emptied as tasks succeed, so that updates of a task never rewrite its input; `dead`
+what failed for good and can be replayed. Times are
 whole microseconds since 1970 UTC. `PRAGMA user_version` counts the migrations that were applied: a
 new version is one more entry at the end of `MIGRATIONS`, and an entry is never changed.
 """
@@ -92,7 +93,53 @@ _VERSION_1: Migration = (
     "CREATE TABLE probe (room BLOB NOT NULL)",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_VERSION_1,)
+# Tasks that their callers named, and codes that a caller wants another attempt after.
+_VERSION_2: Migration = (
+    "ALTER TABLE requests ADD COLUMN retry_on BLOB",
+    """CREATE TABLE once (
+        owner TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        expires_at INTEGER NOT NULL,
+        PRIMARY KEY (owner, key)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX once_expires ON once (expires_at)",
+    "CREATE INDEX once_task ON once (task_id)",
+)
+
+# Dead letters. `tasks.letters` counts those of a task, which is not forgotten while there is one.
+_VERSION_3: Migration = (
+    "ALTER TABLE tasks ADD COLUMN replay_of TEXT",
+    "ALTER TABLE tasks ADD COLUMN letters INTEGER NOT NULL DEFAULT 0",
+    # No number is used twice, so that a page is not continued with letters made after it.
+    """CREATE TABLE dead (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        letter_id TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        task INTEGER NOT NULL,
+        died_at INTEGER NOT NULL,
+        grp TEXT NOT NULL,
+        function TEXT NOT NULL,
+        code TEXT NOT NULL
+    )""",
+    "CREATE INDEX dead_kind ON dead (kind)",
+    "CREATE TRIGGER dead_made AFTER INSERT ON dead BEGIN"
+    " UPDATE tasks SET letters = letters + 1 WHERE seq = NEW.task; END",
+    "CREATE TRIGGER dead_gone AFTER DELETE ON dead BEGIN"
+    " UPDATE tasks SET letters = letters - 1 WHERE seq = OLD.task; END",
+    "DROP INDEX tasks_finished",
+    "CREATE INDEX tasks_finished ON tasks (finished_at) WHERE finished_at IS NOT NULL AND letters = 0",
+    # What was given up before and can be taken up again; of failed tasks the inputs are gone.
+    "INSERT INTO dead (letter_id, kind, task, died_at, grp, function, code)"
+    " SELECT task_id, 'quarantine', seq, finished_at, grp, function, 'quarantined' FROM tasks"
+    " WHERE status = 'quarantined' ORDER BY finished_at",
+    "INSERT INTO dead (letter_id, kind, task, died_at, grp, function, code)"
+    " SELECT o.webhook_id, 'webhook', o.task, o.settled_at, t.grp, t.function, 'webhook_failed'"
+    " FROM outbox AS o JOIN tasks AS t ON t.seq = o.task WHERE o.status = 'dead' ORDER BY o.settled_at",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
 def migrate(

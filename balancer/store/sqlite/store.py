@@ -7,8 +7,12 @@ import os
 import sqlite3
 
 from balancer.store.ports import OrderStore, OutboxStore, TaskStore
+from balancer.store.ports_dead import DeadStore
+from balancer.store.ports_once import OnceStore
 from balancer.store.sqlite.connection import Connect, connect, set_writing
+from balancer.store.sqlite.dead import SqliteDead
 from balancer.store.sqlite.file_lock import FileLock
+from balancer.store.sqlite.once import SqliteOnce
 from balancer.store.sqlite.orders import SqliteOrders
 from balancer.store.sqlite.outbox import SqliteOutbox
 from balancer.store.sqlite.reader import Reader
@@ -25,6 +29,8 @@ class SqliteStore:
     tasks: TaskStore
     outbox: OutboxStore
     orders: OrderStore
+    once: OnceStore
+    dead: DeadStore
 
     def __init__(self, lock: FileLock, writer: Writer, reader: Reader) -> None:
         self._lock = lock
@@ -33,6 +39,8 @@ class SqliteStore:
         self.tasks = self._tasks = SqliteTasks(writer, reader)
         self.outbox = SqliteOutbox(writer, reader)
         self.orders = SqliteOrders(writer, reader)
+        self.once = SqliteOnce(writer, reader)
+        self.dead = SqliteDead(writer, reader)
 
     @classmethod
     async def open(cls, path: str, *, clock: Clock, connect: Connect = connect) -> SqliteStore:

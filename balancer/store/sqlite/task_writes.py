@@ -82,7 +82,12 @@ _FINISH_TASKS = ManyRows(
 _DELETE_REQUESTS = ManyRows(
     f"DELETE FROM requests WHERE task IN (SELECT t.seq FROM {_OPEN_TASKS})", 1
 )
-# A task that was released from quarantine ends once more, under the same webhook id.
+_PUT_LETTERS = ManyRows(
+    "INSERT INTO dead (letter_id, kind, task, died_at, grp, function, code)"
+    " SELECT t.task_id, v.column2, t.seq, v.column4, t.grp, t.function, v.column3"
+    f" FROM {_OPEN_TASKS} ON CONFLICT (letter_id) DO NOTHING",
+    4,
+)
 _PUT_WEBHOOKS = ManyRows(
     f"INSERT OR REPLACE INTO outbox (task, {OUTBOX_COLUMNS})"
     f" SELECT t.seq, {_columns(OUTBOX_COLUMNS, 2)} FROM {_OPEN_TASKS}",
@@ -127,7 +132,7 @@ def finish(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
     """Commit ends of tasks and their webhooks; a finished task stays as it was.
 
     Each is (task id, (status, result, failure, worker, spent, finished_at), attempt values or None,
-    outbox values or None).
+    outbox values or None, letter values or None). A dead letter keeps what it needs to run again.
     """
     ends: dict[object, Values] = {}
     for write in writes:
@@ -136,19 +141,23 @@ def finish(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
     attempts: list[Values] = []
     webhooks: list[Values] = []
     over: list[Values] = []
-    for task_id, ended, attempt, webhook in ends.values():
+    letters: list[Values] = []
+    for task_id, ended, attempt, webhook, letter in ends.values():
         values, began, number = cast("Values", ended), None, None
         if attempt is not None:
             attempts.append((task_id, *cast("Values", attempt)))
             began, number = attempts[-1][4], attempts[-1][2]
         if webhook is not None:
             webhooks.append((task_id, *cast("Values", webhook)))
-        if values[0] != TaskStatus.QUARANTINED.value:  # an operator may still release that one
+        if letter is None:
             over.append((task_id,))
+        else:
+            letters.append((task_id, *cast("Values", letter)))
         tasks.append((task_id, *values, began, number))
     _put_attempts(connection, attempts)
     _PUT_WEBHOOKS.run(connection, webhooks)
     _DELETE_REQUESTS.run(connection, over)
+    _PUT_LETTERS.run(connection, letters)
     _FINISH_TASKS.run(connection, tasks)  # last: the others look for tasks that are open
 
 
@@ -156,8 +165,9 @@ def prune(connection: sqlite3.Connection, writes: Sequence[Values]) -> None:
     """Forget tasks that finished long ago; each is (before, limit, list that gets the number)."""
     for before, limit, counted in writes:
         rows = connection.execute(
-            "SELECT seq FROM tasks WHERE finished_at < ? AND NOT EXISTS (SELECT 1 FROM outbox"
-            " WHERE outbox.task = tasks.seq AND outbox.status = 'pending') ORDER BY finished_at LIMIT ?",
+            "SELECT seq FROM tasks WHERE finished_at < ? AND letters = 0 AND NOT EXISTS (SELECT 1 FROM outbox"
+            " WHERE outbox.task = tasks.seq AND outbox.status = 'pending') AND NOT EXISTS (SELECT 1"
+            " FROM once WHERE once.task_id = tasks.task_id) ORDER BY finished_at LIMIT ?",
             (before, limit),
         ).fetchall()
         for table, column in (

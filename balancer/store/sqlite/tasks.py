@@ -18,12 +18,15 @@ from balancer.store.ports import (
     TaskFilter,
 )
 from balancer.store.sqlite import task_writes
+from balancer.store.sqlite.once import accept_once
 from balancer.store.sqlite.reader import Reader
 from balancer.store.sqlite.rows import (
     ATTEMPT_COLUMNS,
+    STORED_COLUMNS,
     attempt_of,
     attempt_values,
     failure_json,
+    letter_values,
     micros,
     micros_or_none,
     outbox_values,
@@ -38,6 +41,7 @@ from shared.ids import TaskId
 from shared.task import AttemptRecord, Outcome, TaskRecord
 from shared.task_state import TaskStatus
 
+NOTED_S = 1.0  # who looks waits so long for the disk, and then sees what is there
 NOTE_STARTS_S = 0.1  # an attempt that is over within this time is written once, with its end
 
 _WEBHOOK = (
@@ -47,21 +51,24 @@ _WEBHOOK = (
 )
 _LISTED = (
     "SELECT t.seq, task_id, grp, function, contract, mode, origin, priority, t.correlation_id, t.status,"
-    " created_at, started_at, finished_at, worker, failure, metadata, NULL AS result, " + _WEBHOOK
+    " created_at, due_at, started_at, finished_at, worker, failure, metadata, replay_of, NULL AS result, "
+    + _WEBHOOK
 )
-_GET = f"SELECT t.*, {_WEBHOOK} WHERE t.task_id = ?"
+_GET = f"SELECT t.*, {_WEBHOOK}"
 
 # Ties of one order stay on one page, so that the next page can begin after it.
 _RECOVER = (
-    "SELECT t.*, r.timeout_s, r.deadline_s, r.max_attempts, r.webhook, r.worker_key,"
-    " CASE WHEN length(r.input) <= :inline THEN r.input ELSE x'' END AS input,"
-    " NULL AS webhook_status, NULL AS webhook_attempts, NULL AS webhook_next_at"
-    " FROM tasks AS t JOIN requests AS r ON r.task = t.seq"
+    f"SELECT {STORED_COLUMNS} FROM tasks AS t JOIN requests AS r ON r.task = t.seq"
     " WHERE t.finished_at IS NULL AND t.ord > :after AND t.ord <= (SELECT max(ord) FROM (SELECT ord"
     " FROM tasks WHERE finished_at IS NULL AND ord > :after ORDER BY ord LIMIT :limit))"
     " ORDER BY t.ord, t.seq"
 )
-_INPUT = "SELECT r.input FROM tasks AS t JOIN requests AS r ON r.task = t.seq WHERE t.task_id = ?"
+# A dead letter has its input, too, but it is run again as another task.
+_INPUT = (
+    "SELECT r.input FROM tasks AS t JOIN requests AS r ON r.task = t.seq WHERE t.task_id = ?"
+    " AND (t.finished_at IS NULL OR t.status = 'quarantined')"
+)
+_ENDED = "SELECT count(*) FROM tasks WHERE finished_at IS NOT NULL AND letters = 0"
 _COUNT = "SELECT count(*) FROM tasks WHERE finished_at IS NULL"
 
 
@@ -75,10 +82,14 @@ class SqliteTasks:
         self._noting: asyncio.TimerHandle | None = None
 
     def accept(self, task: StoredTask, done: Done) -> None:
-        """Keep a new task."""
+        """Keep a new task, and its key."""
+        values = (task_values(task), request_values(task.request))
+        if task.once is not None:
+            accept_once(self._writer, task, task.once, values, done)
+            return
         self._writer.put(
             task_writes.accept,
-            (task_values(task), request_values(task.request)),
+            values,
             keys=(task.task_id,),
             size=len(task.request.input) + len(task.record.metadata or b""),
             done=done,
@@ -149,6 +160,7 @@ class SqliteTasks:
                 ended,
                 None if attempt is None else attempt_values(attempt),
                 None if outbox is None else outbox_values(outbox),
+                letter_values(outcome, finished_at),
             ),
             keys=(task_id,) if outbox is None else (task_id, outbox.webhook_id),
             size=len(outcome.result or b"") + (0 if outbox is None else len(outbox.body)),
@@ -161,8 +173,8 @@ class SqliteTasks:
             await self._note_starts_now()
 
         def query(connection: sqlite3.Connection) -> TaskRecord | None:
-            row = connection.execute(_GET, (task_id,)).fetchone()
-            return None if row is None else record_of(row, _attempts(connection, row["seq"]))
+            row = connection.execute(f"{_GET} WHERE t.task_id = ?", (task_id,)).fetchone()
+            return None if row is None else record_of(row, attempts_of(connection, row["seq"]))
 
         return await self._reader.run(query)
 
@@ -179,7 +191,7 @@ class SqliteTasks:
             rows = connection.execute(sql, (*values, limit + 1)).fetchall()
             page = rows[:limit]
             following = encode_cursor(page[-1]["seq"]) if len(rows) > limit and page else None
-            return [record_of(row, _attempts(connection, row["seq"])) for row in page], following
+            return [record_of(row, attempts_of(connection, row["seq"])) for row in page], following
 
         return await self._reader.run(query)
 
@@ -198,7 +210,7 @@ class SqliteTasks:
         def query(connection: sqlite3.Connection) -> list[StoredTask]:
             chosen = {"inline": INLINE_INPUT_LIMIT, "after": after_order, "limit": limit}
             rows = connection.execute(_RECOVER, chosen).fetchall()
-            return [stored_of(row, _attempts(connection, row["seq"])) for row in rows]
+            return [stored_of(row, attempts_of(connection, row["seq"])) for row in rows]
 
         return await self._reader.run(query)
 
@@ -210,8 +222,16 @@ class SqliteTasks:
 
         return await self._reader.run(query)
 
+    async def ended(self) -> int:
+        """Return the number of ended tasks that are no dead letters."""
+
+        def query(connection: sqlite3.Connection) -> int:
+            return connection.execute(_ENDED).fetchone()[0]
+
+        return await self._reader.run(query)
+
     async def prune(self, before: datetime, limit: int) -> int:
-        """Forget tasks that finished before a moment and whose webhook is not pending."""
+        """Forget tasks that finished before a moment and that nothing else rests on."""
         counted: list[int] = []
         await self._writer.write(task_writes.prune, (micros(before), limit, counted))
         return counted[-1]
@@ -222,8 +242,10 @@ class SqliteTasks:
 
     async def _note_starts_now(self) -> None:
         self.note_starts()
-        with suppress(Unavailable):  # an outage of writes does not stop reads
-            await self._writer.flush()
+        # Neither an outage of writes nor a disk that hangs stops reads.
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(NOTED_S):
+                await self._writer.flush()
 
 
 def _listing(chosen: TaskFilter, below: int | None) -> tuple[str, Sequence[object]]:
@@ -248,7 +270,14 @@ def _listing(chosen: TaskFilter, below: int | None) -> tuple[str, Sequence[objec
     return f"{_LISTED}{where} ORDER BY t.seq DESC LIMIT ?", values
 
 
-def _attempts(connection: sqlite3.Connection, seq: int) -> list[AttemptRecord]:
+def shown_of(connection: sqlite3.Connection, seq: int, *, whole: bool) -> TaskRecord:
+    """Return a task that is there; without its result unless it is wanted whole."""
+    row = connection.execute(f"{_GET if whole else _LISTED} WHERE t.seq = ?", (seq,)).fetchone()
+    return record_of(row, attempts_of(connection, seq))
+
+
+def attempts_of(connection: sqlite3.Connection, seq: int) -> list[AttemptRecord]:
+    """Return the attempts of a task in their order."""
     rows = connection.execute(
         f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE task = ? ORDER BY n, started_at, token",
         (seq,),

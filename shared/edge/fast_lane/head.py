@@ -103,7 +103,7 @@ class Heads:
             if known is not None:
                 return known.correlated(len(raw), correlation_id)
         head = self._judged(raw)
-        if head is not None and head.refused is None:
+        if head is not None and head.refused is None and head.headers.idempotency_key is None:
             self._keep(rest, head.correlated(len(rest), "") if correlation_id else head)
         return head
 

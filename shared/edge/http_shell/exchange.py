@@ -31,9 +31,16 @@ def edge_headers(request: web.BaseRequest) -> EdgeHeaders:
         accept=get("Accept"),
         correlation_id=request.get(CORRELATION),
         last_event_id=get("Last-Event-ID"),
-        prefer=get("Prefer"),
-        idempotency_key=get("Idempotency-Key"),
+        prefer=_joined(request, "Prefer"),
+        idempotency_key=_joined(request, "Idempotency-Key"),
     )
+
+
+def _joined(request: web.BaseRequest, name: str) -> str | None:
+    """Return a header that may come in several lines as the one that these are short for."""
+    if request.headers.get(name) is None:  # nor has a malformed request any, whose headers are none
+        return None
+    return ", ".join(request.headers.getall(name))
 
 
 async def read_body(request: web.Request, limit: int) -> bytes | Failure:

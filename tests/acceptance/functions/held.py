@@ -86,3 +86,21 @@ async def last(folder: str, name: str, seconds: float, *, ctx: Context) -> dict[
     await asyncio.sleep(seconds)
     tell(folder, "end", name, ctx)
     return {"name": name, "pid": os.getpid(), "token": ctx.attempt_token}
+
+
+@function(timeout_s=60)
+async def fail_until(folder: str, name: str, *, ctx: Context) -> dict[str, object]:
+    """Fail until it is mended: until the gate of the name is open."""
+    tell(folder, "start", name, ctx)
+    if not Path(folder, f"gate-{name}").exists():
+        raise ValueError(f"{name} is not mended")
+    return {"name": name, "pid": os.getpid(), "token": ctx.attempt_token}
+
+
+@function(timeout_s=60)
+async def die_until(folder: str, name: str, *, ctx: Context) -> dict[str, object]:
+    """Take the whole process along until it is mended."""
+    tell(folder, "start", name, ctx)
+    if not Path(folder, f"gate-{name}").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"name": name, "pid": os.getpid(), "token": ctx.attempt_token}

@@ -61,6 +61,13 @@ MODES: list[object] = ["x", "", None, 1, "SYNC"]
 HOOKS: list[object] = [None, OBJECT, {"url": ""}, {"url": 1}, {"url": "ftp://h/x"}, "http://h/x"]
 SECONDS: list[object] = [0, -1, "1", True, LIST]
 TYPES = "must be a number of seconds greater than 0 and at most 31536000"
+DELAY = "Invalid delay_s: must be a number of seconds from 0 to 31536000"
+RUN_AT = "Invalid run_at: must be an ISO 8601 time with its offset from UTC, such as 2030-01-31T12:00:00Z"
+CODES = "Invalid retry_on: must be a list of 1 to 32 codes, such as function_error and timeout"
+KEY = _refused(
+    "invalid_field", "Invalid Idempotency-Key: must be 1 to 255 visible ASCII characters"
+)
+NO_STREAM = _refused("invalid_field", "Invalid Idempotency-Key: not supported for mode stream yet")
 MSGPACK = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
 
 ROWS = [
@@ -114,6 +121,34 @@ ROWS = [
     Row("a hook that nobody answers", (502, None, "webhook_failed"),
         {"mode": "webhook", "webhook": {"url": UNREACHED}}, balancer=(202, None, None)),
     Row("respond-async", OK, headers={"Prefer": "respond-async"}, balancer=(202, None, None)),
+    Row("respond-async and a wait", OK, headers={"Prefer": "Respond-Async; wait=30"}),
+    Row("respond-async and no wait", OK, headers={"Prefer": "wait=x, respond-async"}, balancer=(202, None, None)),
+    Row("a wait alone", OK, headers={"Prefer": "wait=0"}),
+    *(Row(f"a key of {name}", OK, headers={"Idempotency-Key": name})
+      for name in ("!~", '"quotes"', "x" * 200)),
+    Row("a key and a failure", _refused("function_error", "boom", 500), {"function": "fail"},
+        headers={"Idempotency-Key": "failing"}),
+    *(Row(f"the key {key[:5]!r}", OK, headers={"Idempotency-Key": key}, balancer=KEY)
+      for key in ("", "a b", "schlüssel", "x" * 256)),
+    Row("a key and a stream", OK, {"function": "stream", "mode": "stream", "input": {"pieces": ["a"]}},
+        headers={"Idempotency-Key": "streaming"}, lane=None, balancer=NO_STREAM),
+    Row("a key and a webhook", (502, None, "webhook_failed"), {"mode": "webhook", "webhook": {"url": UNREACHED}},
+        headers={"Idempotency-Key": "hooked"}, balancer=(202, None, None)),
+    *(Row(f"delay_s {value!r}", _refused("invalid_field", DELAY), {"delay_s": value})
+      for value in (-1, "1", True, LIST, 31_536_001)),
+    *(Row(f"run_at {value!r}", _refused("invalid_field", RUN_AT), {"run_at": value})
+      for value in (1, "", "now", "2030-01-01", "2030-01-01T00:00:00", "2030-13-01T00:00:00Z", LIST)),
+    *(Row(f"retry_on {value!r}", _refused("invalid_field", CODES), {"retry_on": value})
+      for value in (LIST, "timeout", [1], ["nope"], ["timeout"] * 33, OBJECT)),
+    Row("retry_on", OK, {"retry_on": ["timeout"], "delay_s": None, "run_at": None}),
+    *(Row(f"a call with {name}", (400, None, "invalid_field"), {name: value})
+      for name, value in (("delay_s", 0), ("delay_s", 1), ("run_at", "2030-01-01T00:00:00Z"))),
+    Row("delay_s and run_at", (400, "Invalid run_at: give run_at or delay_s, not both", "invalid_field"),
+        {"delay_s": 1, "run_at": "2001-01-01T00:00:00Z"}, headers={"Prefer": "respond-async"}),
+    Row("run_at in a hundred years", (400, None, "invalid_field"), {"run_at": "2130-01-01T00:00:00Z"},
+        headers={"Prefer": "respond-async"}),
+    Row("delayed", (400, None, "invalid_field"), {"delay_s": 3600, "retry_on": ["timeout"]},
+        headers={"Prefer": "respond-async"}, balancer=(202, None, None)),
 ]  # fmt: skip
 
 

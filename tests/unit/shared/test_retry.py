@@ -80,6 +80,18 @@ def test_only_what_may_be_cured_is_tried_again(code: str) -> None:
     assert {"function_error", "timeout"} == RETRYABLE_CODES
 
 
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_a_caller_may_name_the_codes_itself(code: str) -> None:
+    """Then these are tried again and no others, as long as there are attempts."""
+    named = ("timeout", "invalid_params")
+    for attempts in (1, 2):
+        decision = decide(
+            code=code, attempts=attempts, max_attempts=2, backoff=Backoff(jitter=False),
+            chance=Fixed(0), retry_on=named,
+        )  # fmt: skip
+        assert decision.again is (code in named and attempts == 1)
+
+
 @pytest.mark.parametrize(
     ("attempts", "max_attempts", "again"),
     [(1, 1, False), (1, 2, True), (2, 2, False), (3, 2, False), (2, 3, True)],

@@ -69,3 +69,25 @@ async def test_a_task_that_cannot_be_written_down_does_not_count() -> None:
     with pytest.raises(UnicodeEncodeError):
         await durables.accept(_task("a", "\udcff"))
     assert durables.unfinished == 0
+
+
+async def test_whoever_is_told_of_an_end_and_breaks_holds_nothing_up() -> None:
+    """The webhook goes out, and who waits for the end is told."""
+    clock = ManualClock()
+    asyncio.get_running_loop().set_exception_handler(lambda _, __: None)
+    store = MemoryStore(asyncio.get_running_loop().call_soon)
+    journal = Journal(clock, TaskLog(LogRing(clock)))
+    durables = DurableTasks(store, journal, Sealer("key"), 10, lambda _: None)
+    fresh: list[OutboxRow] = []
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    store.outbox.fresh = fresh.append
+    task = _task("a")
+    task.request.webhook = WebhookTarget(url="http://hooks.test/")
+    assert await durables.accept(task) is None
+    durables.finish(task, Outcome(TaskStatus.SUCCEEDED, b"1"), 2.0, broken)
+    async with asyncio.timeout(2):
+        assert await durables.settled(task.id)
+    assert [row.webhook_id for row in fresh] == ["msg_a"]

@@ -9,6 +9,7 @@ import pytest
 
 from balancer.maintenance.pruner import Pruner
 from balancer.store.memory import MemoryStore
+from balancer.store.ports import TaskFilter
 from shared.ids import TaskId
 from tests.fakes.manual_clock import START, ManualClock
 from tests.fakes.stored_tasks import accept, finish, stored_task, webhook
@@ -73,3 +74,27 @@ async def test_it_runs_until_it_is_cancelled_and_outlives_an_outage() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+@pytest.mark.parametrize(("keep", "left"), [(25, 25), (24, 24), (3, 3), (1, 1)])
+async def test_past_a_number_those_go_that_ended_first(keep: int, left: int) -> None:
+    """MAX_RESULTS bounds what is kept, however young it is."""
+    store = await filled([float(number) for number in range(25)])
+    clock = ManualClock()
+    clock.advance(100)
+    pruner = Pruner(store.tasks, clock=clock, retention_s=DAY_S, keep=keep, batch=10)
+    assert await pruner.prune() == 25 - left
+    page, _ = await store.tasks.list(TaskFilter(), limit=100, cursor=None)
+    assert [record.task_id for record in page] == [f"t{n}" for n in range(25, 25 - left, -1)]
+
+
+async def test_what_is_unfinished_is_no_result() -> None:
+    """A full queue takes no place from results, and is never pruned."""
+    store = await filled([0, 1])
+    await accept(store, *(stored_task(number) for number in range(10, 20)))
+    clock = ManualClock()
+    clock.advance(100)
+    assert await Pruner(store.tasks, clock=clock, retention_s=DAY_S, keep=2).prune() == 0
+    clock.advance(100 * DAY_S)
+    assert await Pruner(store.tasks, clock=clock, retention_s=DAY_S, keep=1).prune() == 2
+    assert await store.tasks.count() == 10

@@ -47,8 +47,8 @@ def test_a_url_without_a_file_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "safe"),
     [
-        ("redis://user:secret@host:6379/0", "redis://host:6379/0"),
-        ("redis://:pa/ss@wo?rd@host/1?password=secret", "redis://host/1"),
+        ("postgres://user:secret@host:6379/0", "postgres://host:6379/0"),
+        ("postgres://:pa/ss@wo?rd@host/1?password=secret", "postgres://host/1"),
         ("postgres://host/x", "postgres://host/x"),
         ("nonsense", "nonsense"),
     ],

@@ -349,7 +349,7 @@ async def test_pruning_spares_a_task_whose_webhook_is_pending(store: Store) -> N
     await accept(store, stored_task(1), stored_task(2))
     await finish(store, "t1", at=after(1), row=webhook("t1"))
     await finish(store, "t2", at=after(2), row=webhook("t2"))
-    await committed(lambda done: store.outbox.dead("msg_t2", 1, after(3), "gone", done))
+    await committed(lambda done: store.outbox.delivered("msg_t2", after(3), done))
     assert await store.tasks.prune(after(50), 1) == 1
     assert await store.tasks.get(TaskId("t2")) is None
     await committed(lambda done: store.outbox.delivered("msg_t1", after(4), done))

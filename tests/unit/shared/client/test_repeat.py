@@ -81,3 +81,10 @@ def test_the_wait_grows() -> None:
 def test_no_wait_past_the_limit(left_s: float, again: bool) -> None:
     """A request whose own limit would pass while waiting fails now."""
     assert (_wait_s("queue_full", retry_after_s=7, left_s=left_s) is not None) == again
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_what_has_a_key_may_be_made_again(code: str) -> None:
+    """After a connection that broke too, and whatever the store says: the server knows it again."""
+    once = Ask(method="POST", path="/task", may_be_taken=True, once=True)
+    assert (_wait_s(code, ask=once) is not None) == (code in REPEATED | {"connection_lost"})

@@ -45,7 +45,7 @@ async def _in_thread(work: Callable[[SyncClient], T], server: ContractServer) ->
 
 def test_it_has_every_method_of_the_client() -> None:
     """Same names, no method of its own beside those that open and close."""
-    public = {name for name in vars(Client) if not name.startswith("_")}
+    public = {name for name in dir(Client) if not name.startswith("_")}
     own = {name for name in vars(SyncClient) if not name.startswith("_")}
     assert public - own == {"sync"}
     assert own - public == {"run", "closed"}

@@ -77,7 +77,8 @@ LIKELY = {
     "priority": st.sampled_from(NUMBERS), "mode": st.sampled_from(MODES), "input": st.sampled_from(OBJECTS),
     "webhook": st.sampled_from(OBJECTS), "metadata": st.sampled_from(OBJECTS),
     "timeout_s": st.sampled_from(NUMBERS), "deadline_s": st.sampled_from(NUMBERS),
-    "max_attempts": st.sampled_from(NUMBERS), "other": VALUES, "Function": VALUES,
+    "max_attempts": st.sampled_from(NUMBERS), "delay_s": st.sampled_from(NUMBERS), "run_at": st.sampled_from(TEXTS),
+    "retry_on": st.sampled_from(OBJECTS), "other": VALUES, "Function": VALUES,
 }  # fmt: skip
 RIGHT = {"function": '"f"', "contract": "1", "group": '"g"', "input": '{"a":1}', "priority": "1"}
 

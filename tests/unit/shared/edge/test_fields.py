@@ -1,14 +1,22 @@
-"""Checks of webhook targets: URLs, headers that may not be set, injection."""
+"""Checks of single fields: webhook targets (URLs, headers, injection), moments, codes."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
-from shared.edge.fields import webhook_headers, webhook_of, worker_key_of
-from shared.errors import Failure
+from shared.edge.fields import (
+    codes_of,
+    delay_of,
+    run_at_of,
+    webhook_headers,
+    webhook_of,
+    worker_key_of,
+)
+from shared.errors import CODES, Failure
 from shared.task import WebhookTarget
 from shared.webhooks import REFUSED_HEADERS
 
@@ -127,3 +135,68 @@ def test_a_worker_key_that_is_no_text_is_refused() -> None:
     found = worker_key_of("\udcff")
     assert isinstance(found, Failure)
     assert (found.code, found.message) == ("invalid_field", "Invalid x-wr-auth: must be UTF-8")
+
+
+NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "delay_s"), [(None, None), (0, 0.0), (1.5, 1.5), (31_536_000, 31_536_000.0)]
+)
+def test_a_delay_is_a_number_of_seconds(value: object, delay_s: float | None) -> None:
+    """Up to a year; none at all is allowed."""
+    assert delay_of(value) == delay_s
+
+
+@pytest.mark.parametrize("value", [-0.1, 31_536_000.1, True, "1", [], {}])
+def test_what_is_no_delay_is_refused(value: object) -> None:
+    """Nothing is coerced."""
+    refused = delay_of(value)
+    assert isinstance(refused, Failure)
+    assert refused.code == "invalid_field"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2030-01-31T12:00:00Z",
+        "2030-01-31T12:00:00+00:00",
+        "2030-01-31T13:30:00.000+01:30",
+        "20300131T120000Z",
+    ],
+)
+def test_a_moment_is_iso_8601_with_its_offset(text: str) -> None:
+    """However it is written, it is kept in UTC."""
+    assert run_at_of(text) == NOON
+    assert run_at_of(None) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "", "tomorrow", "2030-01-31", "2030-01-31T12:00:00", "2030-02-30T12:00:00Z", 1893456000, True, [],
+        "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2030-01-31T12:00:00Z" + " " * 60,
+    ],
+)  # fmt: skip
+def test_what_is_no_moment_is_refused(value: object) -> None:
+    """A time without an offset is nobody's in particular."""
+    refused = run_at_of(value)
+    assert isinstance(refused, Failure)
+    assert refused.code == "invalid_field"
+
+
+def test_codes_are_those_of_the_table() -> None:
+    """One to thirty-two of them, as they came."""
+    assert codes_of(None) is None
+    assert codes_of(["timeout", "function_error"]) == ("timeout", "function_error")
+    assert codes_of(list(CODES)[:32]) == tuple(CODES)[:32]
+
+
+@pytest.mark.parametrize(
+    "value", [[], ["timeout"] * 33, ["nope"], [1], [["timeout"]], "timeout", {"timeout": 1}, True]
+)
+def test_what_is_no_list_of_codes_is_refused(value: object) -> None:
+    """A code that nobody knows is a typing error, and would never be retried."""
+    refused = codes_of(value)
+    assert isinstance(refused, Failure)
+    assert refused.code == "invalid_field"

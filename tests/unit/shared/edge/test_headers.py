@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.edge.headers import EdgeHeaders, is_durable, sanitised_correlation_id
+from shared.edge.headers import (
+    EdgeHeaders,
+    async_wait_s,
+    is_durable,
+    key_of,
+    sanitised_correlation_id,
+)
+from shared.errors import Failure
 from shared.task import Mode
 
 
@@ -28,6 +35,57 @@ def test_a_task_is_durable_when_its_caller_does_not_wait(
 ) -> None:
     """Webhook tasks, and sync ones with `Prefer: respond-async`; a stream has a reader."""
     assert is_durable(mode, EdgeHeaders(prefer=prefer)) is durable
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("key", ["k", "", "a b"])
+def test_a_task_that_is_named_is_durable(mode: Mode, key: str) -> None:
+    """In every mode, and before anybody has looked at the name."""
+    assert is_durable(mode, EdgeHeaders(idempotency_key=key))
+
+
+@pytest.mark.parametrize(
+    ("prefer", "wait_s"),
+    [
+        (None, None),
+        ("", None),
+        ("wait=5", None),
+        ("respond-async", 0),
+        ("respond-async, wait=0", 0),
+        ("respond-async, wait=5", 5),
+        ("WAIT=5 ; Respond-Async", 5),
+        ('respond-async;wait="5"', 5),
+        ("respond-async, wait = 5", 5),
+        ("respond-async, wait=5, wait=6", 5),
+        ("respond-async, wait=300", 300),
+        ("respond-async, wait=301", 300),
+        ("respond-async, wait=999999999", 300),
+        ("respond-async, wait=9999999999", 0),
+        ("respond-async, wait=-1", 0),
+        ("respond-async, wait=1.5", 0),
+        ("respond-async, wait=x", 0),
+        ("respond-async, wait=²", 0),
+        ("respond-async, wait", 0),
+    ],
+)
+def test_what_a_caller_waits_before_its_202(prefer: str | None, wait_s: float | None) -> None:
+    """What is not understood is ignored, as RFC 7240 has it; too long a wait is cut."""
+    assert async_wait_s(prefer) == wait_s
+
+
+@pytest.mark.parametrize("key", ["a", "!~", '"8e03978e-40d5"', "x" * 255])
+def test_a_key_is_visible_ascii(key: str) -> None:
+    """Of a length that any store can index."""
+    assert key_of(EdgeHeaders(idempotency_key=key)) == key
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "a\t", "é", "\x7f", "x" * 256, "a, b", "\udcff"])
+def test_what_is_no_key_is_refused(key: str) -> None:
+    """Two header lines are joined by a comma and a space, so that they are none either."""
+    refused = key_of(EdgeHeaders(idempotency_key=key))
+    assert isinstance(refused, Failure)
+    assert refused.code == "invalid_field"
+    assert key_of(EdgeHeaders()) is None
 
 
 @pytest.mark.parametrize(

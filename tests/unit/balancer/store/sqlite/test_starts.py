@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -82,6 +83,28 @@ async def test_whoever_looks_sees_that_it_runs(site: Site) -> None:
     site.store.tasks.started(TaskId("t2"), attempt(1))
     running, _ = await site.store.tasks.list(TaskFilter(status="running"), limit=9, cursor=None)
     assert [each.task_id for each in running] == ["t2", "t1"]
+
+
+async def test_a_disk_that_hangs_does_not_hide_the_tasks(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a moment whoever looks is shown what is there."""
+    monkeypatch.setattr(tasks, "NOTED_S", 0.01)
+    disk = connect(str(site.path))
+    disk.execute("BEGIN IMMEDIATE")  # the writer waits for us
+    async with asyncio.timeout(3):
+        site.store.tasks.started(ID, attempt(1))
+        record = await site.store.tasks.get(ID)
+        assert record is not None
+        assert record.status is TaskStatus.QUEUED
+        site.store.tasks.started(ID, attempt(2))
+        page, _ = await site.store.tasks.list(TaskFilter(), limit=9, cursor=None)
+        assert [each.task_id for each in page] == [ID]
+    disk.close()
+    await accept(site.store, stored_task(2))
+    record = await site.store.tasks.get(ID)
+    assert record is not None
+    assert record.status is TaskStatus.RUNNING
 
 
 async def test_an_attempt_that_goes_on_is_written_soon(

@@ -112,6 +112,14 @@ def test_a_known_head_is_not_judged_again(heads: Heads, gate: Gate) -> None:
     assert gate.asked == ["k", "k"]
 
 
+def test_a_head_with_an_idempotency_key_is_not_remembered(heads: Heads) -> None:
+    """No other request has it: it would only push those out that come again."""
+    assert heads.read(_raw("Authorization: k", "Idempotency-Key: a")) is not None
+    assert len(heads) == 0
+    heads.read(_raw("Authorization: k"))
+    assert len(heads) == 1
+
+
 def test_a_strangers_head_is_not_remembered(heads: Heads, gate: Gate) -> None:
     """It is judged each time."""
     raw = _raw("Authorization: wrong")
