@@ -8,13 +8,13 @@ suspended finds out by its own clock, before it writes anything.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from typing import TYPE_CHECKING
 
 from balancer.store.redis.wire import Call, Script
 from shared.errors import ConfigError, Unavailable
+from shared.log import Log
 
 if TYPE_CHECKING:
     from balancer.store.redis.wire import Wire
@@ -28,7 +28,7 @@ SHARED = "shared several balancers"
 LOST = "Store is unavailable: this balancer has lost its lease on it"
 
 _LEASE = Script("lease")
-_log = logging.getLogger(__name__)
+_log = Log("store")
 
 
 class Lease:
@@ -99,7 +99,7 @@ class Lease:
         try:
             await self._wire.run([Call(_LEASE, self._key, [self._value, 0])])
         except Unavailable as exc:
-            _log.info("store.lease_kept url=%s cause=%s", self._shown, exc)  # it ends by itself
+            _log.info(f"The lease on {self._shown} was not given back: {exc}")  # it ends by itself
 
     async def _renew(self) -> None:
         while True:
@@ -111,7 +111,7 @@ class Lease:
             except Unavailable as exc:
                 self._current, cause = False, str(exc)
             if had and not self._current:
-                _log.error("store.lease_not_renewed url=%s cause=%s", self._shown, cause)
+                _log.error(f"The lease on {self._shown} is lost: {cause}")
 
     async def _extend(self) -> bool:
         asked_s = self._clock.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -25,13 +24,14 @@ from balancer.store.redis.tasks import RedisTasks
 from balancer.store.redis.wire import Wire
 from balancer.store.redis.writer import Writer
 from shared.errors import ConfigError, Unavailable
+from shared.log import Log
 
 if TYPE_CHECKING:
     from shared.clock import Clock
 
 ALONE = "single"  # whose the tasks are of a balancer that shares with nobody, whichever it is
 
-_log = logging.getLogger(__name__)
+_log = Log("store")
 
 
 class RedisStore:
@@ -143,7 +143,7 @@ async def _warn(wire: Wire, shown: str) -> None:
             return
         value = _value(answer)
         if value not in (good, ""):
-            _log.warning("store.not_durable url=%s %s=%s: %s", shown, name, value, why)
+            _log.warning(f"Redis {shown} has {name}={value}: {why}")
 
 
 def _value(answer: object) -> str:

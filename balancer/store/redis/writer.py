@@ -12,7 +12,6 @@ accepted without anybody having been told so.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from balancer.store.redis.parts import LAST_PART, part_of
 from balancer.store.redis.wire import Call, Script, StoreOut
 from shared.errors import Unavailable
+from shared.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ FIRST_RETRY_S = 0.05
 LONGEST_RETRY_S = 0.5  # work goes on within a second of the server's return
 
 _COMMIT = Script("commit")
-_log = logging.getLogger(__name__)
+_log = Log("store")
 
 
 class Write(NamedTuple):
@@ -236,7 +236,7 @@ class Writer:
 
     async def _outage(self, batch: list[Write], cause: Exception) -> None:
         error = Unavailable(str(cause) or type(cause).__name__)
-        _log.error("store.outage url=%s cause=%s", self._shown, error)
+        _log.error(f"Store {self._shown} is out: {error}")
         self._doubt(batch)
         while batch:
             self._report(batch, error, {})
@@ -246,7 +246,7 @@ class Writer:
             await self._refuse_for(wait_s, error)
             if await self._works():
                 self._healthy = True
-                _log.warning("store.recovered url=%s", self._shown)
+                _log.warning(f"Store {self._shown} is back")
                 return
             wait_s = min(wait_s * 2, LONGEST_RETRY_S)
         await self._refuse_for(0, error)
@@ -278,7 +278,7 @@ class Writer:
             self._parts.forget()  # the server may have been emptied
             await self._commit([*probes, *retracted])
         except Exception as exc:
-            _log.info("store.still_out url=%s cause=%s", self._shown, exc)
+            _log.debug(f"Store {self._shown} is still out: {exc}")
             return False
         self._doubtful.clear()
         return True
@@ -291,7 +291,7 @@ class Writer:
             text = said.get(place, "")
             failed = error
             if text.startswith("error "):
-                _log.error("store.write_failed url=%s kind=%s %s", self._shown, write.kind, text)
+                _log.error(f"Store {self._shown} refused a write of kind {write.kind}: {text}")
                 failed = Unavailable(f"Store cannot hold a write: {text[6:200]}")
             try:
                 if write.said is not None and failed is None:

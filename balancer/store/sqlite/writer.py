@@ -13,7 +13,6 @@ write-ahead log into the database and syncs it. Only then the store is healthy a
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from balancer.store.sqlite.connection import Connect, set_writing
 from shared.errors import Unavailable
+from shared.log import Log
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -41,7 +41,7 @@ FIRST_REOPEN_S = 0.05
 LONGEST_REOPEN_S = 2.0
 PROBE_ROOM = 64 * 1024  # a reopened store has room for at least this
 
-_log = logging.getLogger(__name__)
+_log = Log("store")
 
 
 class Write:
@@ -256,7 +256,7 @@ class Writer:
     def _outage(self, batch: list[Write], cause: Exception) -> None:
         self._healthy = False
         error = Unavailable(f"Store is unavailable: {cause}")
-        _log.error("store.outage path=%s cause=%s", self._path, cause)
+        _log.error(f"Store {self._path} is out: {cause}")
         while batch:
             self._report(batch, error, {})
             batch = self._next_batch(0)
@@ -264,7 +264,7 @@ class Writer:
         while not self._stopping:
             if self._reopen():
                 self._healthy = True
-                _log.warning("store.recovered path=%s", self._path)
+                _log.warning(f"Store {self._path} is back")
                 return
             self._refuse_for(wait_s, error)
             wait_s = min(wait_s * 2, LONGEST_REOPEN_S)
@@ -283,7 +283,7 @@ class Writer:
             set_writing(self._connection, self._path)
             probe(self._connection)
         except Exception as exc:
-            _log.info("store.still_out path=%s cause=%s", self._path, exc)
+            _log.debug(f"Store {self._path} is still out: {exc}")
             return False
         return True
 
@@ -291,7 +291,7 @@ class Writer:
         try:
             self._connection.close()
         except sqlite3.Error as exc:
-            _log.warning("store.close_failed path=%s cause=%s", self._path, exc)
+            _log.warning(f"Store {self._path} did not close well: {exc}")
 
     def _report(
         self, batch: list[Write], error: Unavailable | None, refused: dict[Write, Unavailable]

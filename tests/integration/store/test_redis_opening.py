@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from structlog.testing import capture_logs
 
 from balancer.store.open import open_store
 from balancer.store.ports import Store
@@ -160,19 +161,19 @@ async def test_a_server_that_is_not_there_stops_the_start() -> None:
     assert "hunter2" not in caught.value.message
 
 
-async def test_a_server_that_may_lose_tasks_is_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_server_that_may_lose_tasks_is_warned_of(tmp_path: Path) -> None:
     """Without its log, or free to drop what it likes, it is no place for what was accepted."""
     server = RedisProcess(tmp_path, "--maxmemory-policy", "allkeys-lru")
     server.start()
     try:
-        async with opened(server.url):
-            pass
+        with capture_logs() as lines:
+            async with opened(server.url):
+                pass
     finally:
         server.stop()
-    assert "appendonly=no" in caplog.text
-    assert "maxmemory-policy=allkeys-lru" in caplog.text
+    told = " ".join(str(line["event"]) for line in lines)
+    assert "appendonly=no" in told
+    assert "maxmemory-policy=allkeys-lru" in told
 
 
 async def test_a_socket_works_as_a_port_does(tmp_path: Path) -> None:
