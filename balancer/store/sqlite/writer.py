@@ -299,9 +299,7 @@ class Writer:
         try:
             self._loop.call_soon_threadsafe(self._deliver, batch, error, refused)
         except RuntimeError:
-            _log.warning(
-                "store.unreported path=%s writes=%d: the loop is closed", self._path, len(batch)
-            )
+            _log.warning(f"{len(batch)} writes to {self._path} went unreported: the loop is closed")
 
     # ---- on the loop
 
