@@ -37,7 +37,7 @@ STREAM_CREDIT = (
 CREDIT_STEP = 32 * 1024  # credit is told once so much of it is due: not a message for every piece
 # Dispatches that leave at once, not at the end of the loop turn that reads a burst of calls: the
 # worker begins while we go on reading, and the two processes never wait for each other in turns.
-EAGER = 16
+EAGER = 8
 FAREWELL_S = 2.0  # how long what is still to be said may take to leave
 STUCK_S = 35.0  # without a word or a byte that gets through: nobody is at the other end
 TICK_S = 0.25
