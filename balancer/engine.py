@@ -24,7 +24,7 @@ from shared.task import Piece, PieceKind
 from shared.task_state import TaskEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from balancer.core.events import Held, WorkerFacts
     from balancer.core.live_task import LiveTask
@@ -68,7 +68,6 @@ class Engine:
         task_timeout_s: deadline of sync and stream tasks that name none.
         queue_timeout_s: longest wait for a slot; None for the task's deadline.
         max_durable: unfinished durable tasks that are kept.
-        outbox_ready: called when a webhook was committed.
 
     Attributes:
         waiters: callers that wait for ends of tasks.
@@ -79,7 +78,6 @@ class Engine:
         self, settings: Settings, *, clock: Clock, ids: IdSource, chance: Chance, store: Store,
         sealer: Sealer, log: TaskLog, task_timeout_s: float = 300.0,
         queue_timeout_s: float | None = None, max_durable: int = 1_000_000,
-        outbox_ready: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._journal = Journal(clock, log)
         self.counters = self._journal.counters
@@ -87,7 +85,6 @@ class Engine:
         self.recent = self._journal.recent
         self.waiters = Waiters()
         self._clock = clock
-        self._outbox_ready = outbox_ready
         self._ports: dict[WorkerId, WorkerPort] = {}
         self._schemas = InputSchemas()
         self._durable = DurableTasks(store, self._journal, sealer, max_durable, self._enqueue)
@@ -389,4 +386,3 @@ class Engine:
         self.waiters.ended(task.id, outcome)
         if task.worker is not None and task.token is not None:
             self.acknowledge(task.worker, task.token)
-        self._outbox_ready()

@@ -5,21 +5,16 @@ A quarantined task has not ended: it waits for a person, and is never forgotten 
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from balancer.maintenance.periodic import BATCH, INTERVAL_S, again_and_again, in_batches
 from balancer.store.ports_dead import DeadFilter
 from shared.dead_letter import ENDED_KINDS
-from shared.errors import Unavailable
 
 if TYPE_CHECKING:
     from balancer.store.ports_dead import DeadStore
     from shared.clock import Clock
-
-INTERVAL_S = 60.0
-BATCH = 500  # letters a transaction: some milliseconds
 
 
 class DeadPruner:
@@ -53,10 +48,7 @@ class DeadPruner:
 
     async def run(self) -> None:
         """Prune until cancelled; while the store is out, the next look is soon enough."""
-        while True:
-            with suppress(Unavailable):
-                await self.prune()
-            await asyncio.sleep(self._interval_s)
+        await again_and_again(self.prune, self._interval_s)
 
     async def prune(self) -> int:
         """Forget all that is due and return how many letters that were.
@@ -71,12 +63,7 @@ class DeadPruner:
         return total + await self._forget(DeadFilter(kinds=ENDED_KINDS), excess)
 
     async def _forget(self, chosen: DeadFilter, most: int | None) -> int:
-        """Forget letters in batches; at most so many, the oldest first."""
-        total = 0
-        while most is None or total < most:
-            limit = self._batch if most is None else min(self._batch, most - total)
-            gone = (await self._dead.purge(chosen, limit)).total
-            total += gone
-            if gone < limit:
-                break
-        return total
+        async def forget(limit: int) -> int:
+            return (await self._dead.purge(chosen, limit)).total
+
+        return await in_batches(forget, self._batch, most)

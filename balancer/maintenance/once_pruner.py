@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from shared.errors import Unavailable
+from balancer.maintenance.periodic import BATCH, INTERVAL_S, again_and_again, in_batches
 
 if TYPE_CHECKING:
     from balancer.store.ports_once import OnceStore
     from shared.clock import Clock
-
-INTERVAL_S = 60.0
-BATCH = 500  # keys a transaction: some milliseconds
 
 
 class OncePruner:
@@ -44,10 +39,7 @@ class OncePruner:
 
     async def run(self) -> None:
         """Prune until cancelled; while the store is out, the next look is soon enough."""
-        while True:
-            with suppress(Unavailable):
-                await self.prune()
-            await asyncio.sleep(self._interval_s)
+        await again_and_again(self.prune, self._interval_s)
 
     async def prune(self) -> int:
         """Forget all that is due and return how many keys that were.
@@ -55,9 +47,6 @@ class OncePruner:
         Raises:
             Unavailable: the store is out.
         """
-        total = 0
-        while True:
-            count = await self._once.prune(self._clock.utc_now(), self._keep, self._batch)
-            total += count
-            if count < self._batch:
-                return total
+        return await in_batches(
+            lambda limit: self._once.prune(self._clock.utc_now(), self._keep, limit), self._batch
+        )

@@ -7,12 +7,10 @@ Work is done in batches: each is one short transaction among everybody else's wr
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.errors import Unavailable
+from balancer.maintenance.periodic import BATCH, INTERVAL_S, again_and_again, in_batches
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,9 +18,7 @@ if TYPE_CHECKING:
     from balancer.store.ports import TaskStore
     from shared.clock import Clock
 
-INTERVAL_S = 60.0
 MAX_RESULTS = 1_000_000
-BATCH = 500  # tasks a transaction: some milliseconds
 
 
 class Pruner:
@@ -57,10 +53,7 @@ class Pruner:
 
     async def run(self) -> None:
         """Prune until cancelled; while the store is out, the next look is soon enough."""
-        while True:
-            with suppress(Unavailable):
-                await self.prune()
-            await asyncio.sleep(self._interval_s)
+        await again_and_again(self.prune, self._interval_s)
 
     async def prune(self) -> int:
         """Forget all that is due and return how many tasks that were.
@@ -74,13 +67,9 @@ class Pruner:
         return total + await self._forget(now, excess)
 
     async def _forget(self, before: datetime, most: int | None) -> int:
-        """Forget tasks in batches; at most so many, those first that ended first."""
-        total = 0
-        while most is None or total < most:
-            limit = self._batch if most is None else min(self._batch, most - total)
+        async def forget(limit: int) -> int:
             count = await self._tasks.prune(before, limit)
-            total += count
             self.pruned += count
-            if count < limit:
-                break
-        return total
+            return count
+
+        return await in_batches(forget, self._batch, most)

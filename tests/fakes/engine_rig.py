@@ -59,7 +59,6 @@ class EngineRig:
         self.clock = ManualClock()
         self.shelves = MemoryOpener()
         self.ring = LogRing(self.clock, level="debug")
-        self.outbox_calls = 0
         self._starts = 0
 
     async def start(self, *, max_durable: int = 100, discovered: bool = True) -> int:
@@ -69,7 +68,6 @@ class EngineRig:
         self.engine = Engine(
             Settings(), clock=self.clock, ids=SequentialIds(f"b{self._starts}"), chance=Random(1),
             store=self.store, sealer=Sealer("key"), log=TaskLog(self.ring), max_durable=max_durable,
-            outbox_ready=self._outbox_ready,
         )  # fmt: skip
         recovered = await self.engine.recover()
         if discovered:
@@ -93,9 +91,6 @@ class EngineRig:
         task = await self.engine.accept(request(function, **members))
         assert not isinstance(task, Failure), task
         return task
-
-    def _outbox_ready(self) -> None:
-        self.outbox_calls += 1
 
 
 def request(function: str = "plain", **members: object) -> TaskRequest:

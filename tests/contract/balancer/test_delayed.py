@@ -143,9 +143,9 @@ async def test_a_call_that_expires_is_told_so(
     """Whoever waits for a durable task has its outcome, and has it again."""
     headers = {"Idempotency-Key": "k"}
     asked = {"headers": headers, "deadline_s": 0.2, "delay_s": 60, "chunked": chunked}
-    first = await balancer.task("hold", {"label": "late"}, **asked)  # pyright: ignore[reportArgumentType]
+    first = await balancer.task("hold", {"label": "late"}, **asked)  # pyright: ignore[reportArgumentType] passed on
     assert (first.status, first.code) == (504, "expired")
-    again = await balancer.task("hold", {"label": "late"}, **asked)  # pyright: ignore[reportArgumentType]
+    again = await balancer.task("hold", {"label": "late"}, **asked)  # pyright: ignore[reportArgumentType] passed on
     assert (again.status, again.body) == (first.status, first.body)
     assert work.begun == []
 

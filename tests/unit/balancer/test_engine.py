@@ -214,7 +214,6 @@ async def test_its_result_is_acknowledged_only_after_the_commit(
     assert worker.acknowledged == []
     rig.shelves.end_outage()
     await wait_until(lambda: worker.acknowledged == [token], "the commit went through")
-    assert rig.outbox_calls == 1
     record = await rig.store.tasks.get(task.id)
     assert record is not None
     assert record.status is TaskStatus.SUCCEEDED
